@@ -1,0 +1,1 @@
+//! Every decision and every actor. Nothing here opens a socket or a file.

@@ -1,0 +1,3 @@
+//! swarmctl.
+
+fn main() {}
