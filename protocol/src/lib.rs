@@ -1,4 +1,4 @@
 //! What crosses a wire or a disk, and nothing else: no socket, no file, no runtime.
 
-pub mod wire;
 pub mod raftpb;
+pub mod wire;
