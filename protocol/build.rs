@@ -18,6 +18,7 @@ const FILES: &[&str] = &[
     "docker/swarmkit/v1/types.proto",
     "docker/swarmkit/v1/watch.proto",
     "raftpb/raft.proto",
+    "swarm/v1/diagnostics.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
