@@ -2,4 +2,5 @@
 
 pub mod raftpb;
 pub mod swarm;
+pub mod token;
 pub mod wire;
