@@ -1,1 +1,3 @@
 //! Every decision and every actor. Nothing here opens a socket or a file.
+
+pub mod ca;

@@ -1,0 +1,104 @@
+//! What every certificate of a cluster contains, and how long it is valid
+//! (`cluster-security-dispatch` §1).
+
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use protocol::wire::NodeRole;
+
+/// The common name of a root certificate, and a name that the certificate of every manager is
+/// also valid for: joining nodes ask for it before they know any manager.
+pub const AUTHORITY_NAME: &str = "swarm-ca";
+
+/// How long a node certificate is valid when the cluster does not say: ninety days.
+pub const NODE_EXPIRY_DEFAULT: Duration = Duration::from_secs(2160 * 60 * 60);
+
+/// Below this a configured validity is taken for a mistake.
+pub const NODE_EXPIRY_MIN: Duration = Duration::from_secs(60 * 60);
+
+/// How long a root certificate is valid: twenty years of 365 days.
+const ROOT_EXPIRY_SECONDS: i64 = 630_720_000;
+
+/// How far a new root certificate is dated back, for machines whose clocks are behind.
+const ROOT_BACKDATE_SECONDS: i64 = 5 * 60;
+
+/// How far a new node certificate is dated back; its end is later by as much.
+const NODE_BACKDATE_SECONDS: i64 = 60 * 60;
+
+/// The moments between which a certificate is valid; whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The first moment, in seconds since 1970.
+    pub not_before_seconds: i64,
+    /// The last moment, in seconds since 1970.
+    pub not_after_seconds: i64,
+}
+
+/// What a node certificate certifies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The node's id.
+    pub common_name: String,
+    /// The node's role, as [`organizational_unit`] spells it.
+    pub organizational_unit: String,
+    /// The cluster's id.
+    pub organization: String,
+}
+
+/// Returns how a role is spelled in certificates.
+pub fn organizational_unit(role: NodeRole) -> &'static str {
+    match role {
+        NodeRole::Worker => "swarm-worker",
+        NodeRole::Manager => "swarm-manager",
+    }
+}
+
+/// Returns the role that a certificate's organizational unit stands for.
+pub fn role_of(organizational_unit_text: &str) -> Option<NodeRole> {
+    [NodeRole::Worker, NodeRole::Manager]
+        .into_iter()
+        .find(|role| organizational_unit(*role) == organizational_unit_text)
+}
+
+/// Returns the host names a node certificate is valid for.
+pub fn host_names(role: NodeRole, node_id: &str) -> Vec<String> {
+    let mut names = vec![organizational_unit(role).to_owned(), node_id.to_owned()];
+    if role == NodeRole::Manager {
+        names.push(AUTHORITY_NAME.to_owned());
+    }
+    names
+}
+
+/// Returns when a root certificate made now is valid.
+pub fn root_window(now: &Timestamp) -> Window {
+    let not_before_seconds = nearest_minute(now) - ROOT_BACKDATE_SECONDS;
+    Window { not_before_seconds, not_after_seconds: not_before_seconds + ROOT_EXPIRY_SECONDS }
+}
+
+/// Returns when a node certificate made now is valid, for a validity of `expiry`.
+pub fn node_window(now: &Timestamp, expiry: Duration) -> Window {
+    let not_before_seconds = nearest_minute(now) - NODE_BACKDATE_SECONDS;
+    let expiry_seconds = i64::try_from(expiry.as_secs()).unwrap_or(ROOT_EXPIRY_SECONDS);
+    let not_after_seconds = not_before_seconds
+        .saturating_add(expiry_seconds.min(ROOT_EXPIRY_SECONDS))
+        .saturating_add(NODE_BACKDATE_SECONDS);
+    Window { not_before_seconds, not_after_seconds }
+}
+
+/// Returns how long node certificates are to be valid: what the cluster says, unless it says
+/// nothing or less than an hour.
+pub fn node_expiry(configured: Option<&prost_types::Duration>) -> Duration {
+    configured
+        .and_then(|configured| Duration::try_from(*configured).ok())
+        .filter(|expiry| *expiry >= NODE_EXPIRY_MIN)
+        .unwrap_or(NODE_EXPIRY_DEFAULT)
+}
+
+/// Returns whether a certificate has ended.
+pub fn has_expired(window: Window, now: &Timestamp) -> bool {
+    now.seconds > window.not_after_seconds
+}
+
+fn nearest_minute(moment: &Timestamp) -> i64 {
+    (moment.seconds + 30).div_euclid(60) * 60
+}

@@ -1,0 +1,75 @@
+//! Tables over what certificates contain and when they are valid.
+
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use protocol::wire::NodeRole;
+
+use super::logic::{
+    NODE_EXPIRY_DEFAULT, Window, has_expired, host_names, node_expiry, node_window,
+    organizational_unit, role_of, root_window,
+};
+
+const HOUR: i64 = 60 * 60;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp { seconds, nanos: 0 }
+}
+
+#[test]
+fn a_root_starts_five_minutes_back_and_lasts_twenty_years() {
+    let Window { not_before_seconds, not_after_seconds } = root_window(&at(1_000_020));
+    assert_eq!(not_before_seconds, 1_000_020 - 300);
+    assert_eq!(not_after_seconds - not_before_seconds, 630_720_000);
+}
+
+#[test]
+fn windows_start_on_the_nearest_minute() {
+    for (now, minute) in [(0, 0), (29, 0), (30, 60), (59, 60), (60, 60), (-1, 0), (-31, -60)] {
+        assert_eq!(root_window(&at(now)).not_before_seconds, minute - 300, "{now}");
+    }
+}
+
+#[test]
+fn a_node_certificate_is_an_hour_longer_on_both_sides() {
+    let window = node_window(&at(0), Duration::from_secs(24 * 3600));
+    assert_eq!(window, Window { not_before_seconds: -HOUR, not_after_seconds: 24 * HOUR });
+}
+
+#[test]
+fn an_absurd_validity_does_not_overflow() {
+    let window = node_window(&at(0), Duration::MAX);
+    assert_eq!(window.not_after_seconds, 630_720_000);
+}
+
+#[test]
+fn a_validity_below_an_hour_is_taken_for_a_mistake() {
+    let expiry = |seconds, nanos| node_expiry(Some(&prost_types::Duration { seconds, nanos }));
+    assert_eq!(node_expiry(None), NODE_EXPIRY_DEFAULT);
+    assert_eq!(expiry(0, 0), NODE_EXPIRY_DEFAULT);
+    assert_eq!(expiry(-5 * HOUR, 0), NODE_EXPIRY_DEFAULT);
+    assert_eq!(expiry(HOUR - 1, 999_999_999), NODE_EXPIRY_DEFAULT);
+    assert_eq!(expiry(HOUR, 0), Duration::from_secs(3600));
+    assert_eq!(expiry(100 * HOUR, 0), Duration::from_secs(360_000));
+}
+
+#[test]
+fn the_last_second_still_counts() {
+    let window = Window { not_before_seconds: 0, not_after_seconds: 10 };
+    assert!(!has_expired(window, &at(10)));
+    assert!(has_expired(window, &at(11)));
+}
+
+#[test]
+fn roles_and_their_spelling_belong_together() {
+    for role in [NodeRole::Worker, NodeRole::Manager] {
+        assert_eq!(role_of(organizational_unit(role)), Some(role));
+    }
+    assert_eq!(role_of("swarm-ca"), None);
+}
+
+#[test]
+fn only_managers_answer_to_the_authority() {
+    assert_eq!(host_names(NodeRole::Worker, "n1"), ["swarm-worker", "n1"]);
+    assert_eq!(host_names(NodeRole::Manager, "n1"), ["swarm-manager", "n1", "swarm-ca"]);
+}
