@@ -1,0 +1,3 @@
+//! The daemon's parts: every port of the actors made real. `main.rs` composes them.
+
+pub mod state_directory;
