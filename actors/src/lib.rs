@@ -1,3 +1,4 @@
 //! Every decision and every actor. Nothing here opens a socket or a file.
 
+pub mod agent;
 pub mod ca;

@@ -1,0 +1,3 @@
+//! The agent: sessions with a manager upward, tasks downward.
+
+pub mod port;

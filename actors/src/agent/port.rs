@@ -1,0 +1,129 @@
+//! What the agent needs of the world: managers to talk to and an executor for its tasks.
+//!
+//! Tasks cross these ports in their wire form: it is what a manager sends.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::LocalBoxStream;
+use protocol::wire;
+
+/// What a manager answers to one question. Dropping it gives the question up.
+pub type Answer<T> = LocalBoxFuture<'static, Result<T, ManagerError>>;
+
+/// What a manager sends over time. One message is on the way at most: the next is fetched when it
+/// is asked for.
+/// The end of the stream means that the manager has nothing more to say; dropping it tells the
+/// manager to stop.
+pub type Messages<T> = LocalBoxStream<'static, Result<T, ManagerError>>;
+
+/// Why a manager did not do what it was asked.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ManagerError {
+    /// The node, the session or the task is unknown to the manager.
+    #[error("{0}")]
+    NotFound(String),
+    /// No manager could be reached, none leads, or the one that answered said no.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The managers that a node knows.
+pub trait Managers: 'static {
+    /// Chooses one of them and connects to it. It is dropped when the session over it ends.
+    fn choose(&self) -> Answer<Arc<dyn Manager>>;
+}
+
+/// One manager, as the node with our certificate sees it (cluster-security-dispatch §10 to §12).
+pub trait Manager: Send + Sync + 'static {
+    /// Registers the node. The first message means that it is registered and carries the session's
+    /// id.
+    fn session(&self, request: wire::SessionRequest) -> Messages<wire::SessionMessage>;
+
+    /// Says that the node lives. The answer carries the time until the next one is due.
+    fn heartbeat(&self, request: wire::HeartbeatRequest) -> Answer<wire::HeartbeatResponse>;
+
+    /// What the node has to run: a complete list first, changes to it afterwards.
+    fn assignments(&self, request: wire::AssignmentsRequest) -> Messages<wire::AssignmentsMessage>;
+
+    /// Reports what has become of tasks. `NotFound` means that nobody wants to know any more.
+    fn update_task_status(
+        &self,
+        request: wire::UpdateTaskStatusRequest,
+    ) -> Answer<wire::UpdateTaskStatusResponse>;
+}
+
+/// What runs tasks on this machine. Lives on the agent's thread.
+pub trait Executor: 'static {
+    /// What the machine offers, without the parts that the agent adds itself (certificate, FIPS).
+    fn describe(&self) -> LocalBoxFuture<'static, Result<wire::NodeDescription, ExecutorError>>;
+
+    /// Whoever carries out one task. Fails when the task can never run here.
+    ///
+    /// What an earlier life of the daemon has started for the same task id is adopted, never
+    /// started again.
+    fn controller(&self, task: &wire::Task) -> Result<Rc<dyn Controller>, ExecutorError>;
+}
+
+/// Carries out one task. Every method may be called again after it succeeded, failed, or was
+/// dropped half way;
+/// the agent runs one at a time.
+pub trait Controller: 'static {
+    /// Takes over a changed task. Called between operations, with everything but the status.
+    fn update(&self, task: &wire::Task) -> LocalBoxFuture<'static, Result<(), ExecutorError>>;
+
+    /// Gets everything in place that does not run yet.
+    fn prepare(&self) -> LocalBoxFuture<'static, Result<(), ExecutorError>>;
+
+    /// Starts it, and returns when it runs (and is healthy, where that can be told).
+    fn start(&self) -> LocalBoxFuture<'static, Result<(), ExecutorError>>;
+
+    /// Returns when it has ended: `Ok` for success, `ExecutorError::Exit` for an exit code that is
+    /// not 0.
+    fn wait(&self) -> LocalBoxFuture<'static, Result<(), ExecutorError>>;
+
+    /// Asks it to stop and kills it when the grace period is over. Nothing running is success.
+    fn shutdown(&self) -> LocalBoxFuture<'static, Result<(), ExecutorError>>;
+
+    /// Stops it if need be, and leaves nothing behind.
+    fn remove(&self) -> LocalBoxFuture<'static, Result<(), ExecutorError>>;
+
+    /// What is known of the running or ended container: process id, exit code.
+    fn container_status(&self) -> Option<wire::ContainerStatus>;
+
+    /// The ports that the task has on this host.
+    fn port_status(&self) -> Option<wire::PortStatus>;
+}
+
+/// Why an operation on a task did not succeed. The text becomes the `err` of the task's status.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ExecutorError {
+    /// It may work the next time; reported, and tried again.
+    #[error("{0}")]
+    Temporary(String),
+    /// Time ran out, which says nothing about the task; tried again, not reported.
+    #[error("{0}")]
+    TimedOut(String),
+    /// It ran, and ended with a code that is not 0.
+    #[error("task: non-zero exit ({code}){}", after_colon(.reason.as_deref()))]
+    Exit {
+        /// As a shell shows it: 128 plus the signal when one ended it.
+        code: i32,
+        /// What more the engine knows.
+        reason: Option<String>,
+    },
+    /// It cannot work, however often it is tried.
+    #[error("{0}")]
+    Failed(String),
+    /// Prepared by an earlier call: the same as success.
+    #[error("task already prepared")]
+    AlreadyPrepared,
+    /// Started by an earlier call: the same as success.
+    #[error("task already started")]
+    AlreadyStarted,
+}
+
+fn after_colon(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+}
