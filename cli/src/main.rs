@@ -1,3 +1,61 @@
-//! swarmctl.
+//! `swarmctl`: drives a swarm through the control socket of one of its managers.
+//!
+//! One file per noun. Results go to standard output, errors and the usage that may follow them
+//! to standard error; every error ends with exit code 255 (cli.md §1).
 
-fn main() {}
+#![allow(clippy::print_stderr, reason = "errors are told on standard error")]
+
+mod arguments;
+mod cluster;
+mod connect;
+mod error;
+mod node;
+mod resolve;
+mod service;
+mod task;
+mod text;
+mod value;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::{
+    arguments::{Arguments, Command},
+    connect::Client,
+    error::Error,
+};
+
+const FAILED: u8 = 255;
+
+fn main() -> ExitCode {
+    let mut command = Arguments::command();
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let arguments = parsed.and_then(|matches| Arguments::from_arg_matches(&matches));
+    let outcome = match arguments {
+        Ok(arguments) => run(arguments),
+        Err(error) => arguments::refuse(&error, &mut command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.print(|| arguments::usage(&mut command));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(arguments: Arguments) -> Result<(), Error> {
+    let connection = &arguments.connection;
+    match arguments.command {
+        Command::Version => text::print(concat!("swarmctl ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Cluster(command) => cluster::run(command, Client::open(connection).await?).await,
+        Command::Node(command) => node::run(command, Client::open(connection).await?).await,
+        Command::Service(command) => {
+            let prepared = service::prepare(command)?;
+            Box::pin(service::run(prepared, Client::open(connection).await?)).await
+        }
+        Command::Task(command) => task::run(command, Client::open(connection).await?).await,
+    }
+}

@@ -1,0 +1,46 @@
+//! What went wrong, and how it is told: one line, and the usage where it helps (cli.md §1).
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A manager refused; its message says all.
+    #[error("{}", .0.message())]
+    Status(#[from] Box<tonic::Status>),
+    /// No manager could be reached.
+    #[error("{0}")]
+    Connection(String),
+    /// The command itself is wrong; the usage of the subcommand follows.
+    #[error("{0}")]
+    Usage(String),
+    /// What was found could not be written out.
+    #[error("writing to standard output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl Error {
+    /// A mistake in what was typed, also one that only a manager could tell, for instance a name
+    /// that does not exist.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(text.into())
+    }
+
+    /// Writes the error to standard error, with the usage where it helps.
+    pub(crate) fn print(&self, usage: impl FnOnce() -> String) {
+        eprintln!("Error: {self}");
+        if let Self::Usage(_) = self {
+            eprintln!("{}", usage());
+        }
+    }
+}
+
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+impl From<crate::value::Invalid> for Error {
+    fn from(invalid: crate::value::Invalid) -> Self {
+        Self::usage(invalid.to_string())
+    }
+}

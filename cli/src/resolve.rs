@@ -1,0 +1,108 @@
+//! From names to objects, and from ids to the names that are shown (cli.md §1).
+
+use std::collections::BTreeMap;
+
+use protocol::wire::{
+    Cluster, GetClusterRequest, GetNodeRequest, GetServiceRequest, ListClustersRequest,
+    ListNodesRequest, ListServicesRequest, Node, Service, list_clusters_request,
+    list_nodes_request, list_services_request,
+};
+
+use crate::{connect::Client, error::Error};
+
+/// Takes the only object of a listing by name.
+fn only<T>(kind: &str, name: &str, mut found: Vec<T>) -> Result<T, Error> {
+    match (found.pop(), found.len()) {
+        (None, _) => Err(Error::usage(format!("{kind} {name} not found"))),
+        (Some(object), 0) => Ok(object),
+        (Some(_), others) => {
+            let matches = others + 1;
+            Err(Error::usage(format!("{kind} {name} is ambiguous ({matches} matches found)")))
+        }
+    }
+}
+
+impl Client {
+    /// Finds a node by its id, else by its name.
+    pub(crate) async fn node(&mut self, name: &str) -> Result<Node, Error> {
+        let request = GetNodeRequest { node_id: name.to_owned() };
+        if let Ok(answer) = self.control.get_node(request).await
+            && let Some(node) = answer.into_inner().node
+        {
+            return Ok(node);
+        }
+        let names = vec![name.to_owned()];
+        let filters = Some(list_nodes_request::Filters { names, ..Default::default() });
+        let found = self.control.list_nodes(ListNodesRequest { filters }).await?;
+        only("node", name, found.into_inner().nodes)
+    }
+
+    /// Finds a service by its id, else by its name.
+    pub(crate) async fn service(&mut self, name: &str) -> Result<Service, Error> {
+        let service_id = name.to_owned();
+        let request = GetServiceRequest { service_id, insert_defaults: false };
+        if let Ok(answer) = self.control.get_service(request).await
+            && let Some(service) = answer.into_inner().service
+        {
+            return Ok(service);
+        }
+        let names = vec![name.to_owned()];
+        let filters = Some(list_services_request::Filters { names, ..Default::default() });
+        let found = self.control.list_services(ListServicesRequest { filters }).await?;
+        only("service", name, found.into_inner().services)
+    }
+
+    /// Finds a cluster by its id, else by its name.
+    pub(crate) async fn cluster(&mut self, name: &str) -> Result<Cluster, Error> {
+        let request = GetClusterRequest { cluster_id: name.to_owned() };
+        if let Ok(answer) = self.control.get_cluster(request).await
+            && let Some(cluster) = answer.into_inner().cluster
+        {
+            return Ok(cluster);
+        }
+        let names = vec![name.to_owned()];
+        let filters = Some(list_clusters_request::Filters { names, ..Default::default() });
+        let found = self.control.list_clusters(ListClustersRequest { filters }).await?;
+        only("cluster", name, found.into_inner().clusters)
+    }
+}
+
+/// The names that ids are shown as; each is asked for once.
+#[derive(Default)]
+pub(crate) struct Names {
+    known: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// The name of a node: its own, else the host's, else its id.
+    pub(crate) async fn node(&mut self, client: &mut Client, id: &str) -> String {
+        if !client.resolve || id.is_empty() {
+            return id.to_owned();
+        }
+        if !self.known.contains_key(id) {
+            let answer = client.control.get_node(GetNodeRequest { node_id: id.to_owned() }).await;
+            let node = answer.ok().and_then(|answer| answer.into_inner().node);
+            let name = node.as_ref().map_or("", crate::node::name);
+            let name = if name.is_empty() { id } else { name };
+            self.known.insert(id.to_owned(), name.to_owned());
+        }
+        self.known[id].clone()
+    }
+
+    /// The name of a service, else its id.
+    pub(crate) async fn service(&mut self, client: &mut Client, id: &str) -> String {
+        if !client.resolve || id.is_empty() {
+            return id.to_owned();
+        }
+        if !self.known.contains_key(id) {
+            let service_id = id.to_owned();
+            let request = GetServiceRequest { service_id, insert_defaults: false };
+            let answer = client.control.get_service(request).await;
+            let service = answer.ok().and_then(|answer| answer.into_inner().service);
+            let name = service.as_ref().map(crate::service::name).unwrap_or_default();
+            let name = if name.is_empty() { id } else { name };
+            self.known.insert(id.to_owned(), name.to_owned());
+        }
+        self.known[id].clone()
+    }
+}
