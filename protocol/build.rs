@@ -1,7 +1,9 @@
 //! Compiles the `.proto` files with a compiler written in Rust, so that a plain `cargo build`
-//! needs no `protoc`.
+//! needs no `protoc`; and writes the table of who may call what.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{env, error::Error, fmt::Write, fs, path::PathBuf};
+
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
 
 /// Every file that is compiled, relative to `proto/`.
 const FILES: &[&str] = &[
@@ -19,16 +21,20 @@ const FILES: &[&str] = &[
     "docker/swarmkit/v1/watch.proto",
     "raftpb/raft.proto",
     "swarm/v1/diagnostics.proto",
+    "swarm/v1/options.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let descriptors = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("descriptors.bin"), prost_bytes(&descriptors))?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).open_files(FILES)?;
+    fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    fs::write(out.join("rpcs.rs"), rpcs(&compiler.descriptor_pool())?)?;
     let raftpb = protox::compile(["raftpb/raft.proto"], ["proto"])?;
     configure().compile_fds(raftpb)?;
-    configure().extern_path(".raftpb", "crate::raftpb").compile_fds(descriptors)?;
+    let all = compiler.file_descriptor_set();
+    configure().extern_path(".raftpb", "crate::raftpb").compile_fds(all)?;
     Ok(())
 }
 
@@ -36,6 +42,42 @@ fn configure() -> tonic_prost_build::Builder {
     tonic_prost_build::configure().build_transport(false).btree_map(".").bytes(".")
 }
 
-fn prost_bytes(descriptors: &impl protox::prost::Message) -> Vec<u8> {
-    descriptors.encode_to_vec()
+/// Writes one row for every method that says who may call it.
+fn rpcs(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
+    let mut rows = String::from("&[\n");
+    let access = pool.get_extension_by_name("swarm.v1.access").ok_or("the option is defined")?;
+    for service in pool.services() {
+        for method in service.methods() {
+            let options = method.options();
+            let value = options.get_extension(&access);
+            let access = value.as_message().ok_or("the option is a message")?;
+            rows.push_str(&row(&method, access)?);
+        }
+    }
+    rows.push(']');
+    Ok(rows)
+}
+
+fn row(method: &MethodDescriptor, access: &DynamicMessage) -> Result<String, Box<dyn Error>> {
+    let flag = |name: &str| access.get_field_by_name(name).and_then(|value| value.as_bool());
+    let mut row = String::from("Rpc { ");
+    let (service, name) = (method.parent_service().full_name(), method.name());
+    write!(row, "path: \"/{service}/{name}\", roles: &[")?;
+    let roles = access.get_field_by_name("role").ok_or("the field is defined")?;
+    for role in roles.as_list().into_iter().flatten() {
+        match role {
+            Value::String(role) if role == "swarm-manager" => row.push_str("Role::Manager, "),
+            Value::String(role) if role == "swarm-worker" => row.push_str("Role::Worker, "),
+            other => return Err(format!("{name}: no role is called {other:?}").into()),
+        }
+    }
+    writeln!(
+        row,
+        "], anybody: {}, leader: {}, client_streaming: {}, server_streaming: {} }},",
+        flag("anybody").ok_or("the field is defined")?,
+        flag("leader").ok_or("the field is defined")?,
+        method.is_client_streaming(),
+        method.is_server_streaming(),
+    )?;
+    Ok(row)
 }

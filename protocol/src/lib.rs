@@ -1,6 +1,10 @@
 //! What crosses a wire or a disk, and nothing else: no socket, no file, no runtime.
 
 pub mod raftpb;
+pub mod rpc;
 pub mod swarm;
 pub mod token;
 pub mod wire;
+
+/// The compiled descriptors of every `.proto` file, as an encoded `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
