@@ -64,12 +64,12 @@ fn row(method: &MethodDescriptor, access: &DynamicMessage) -> Result<String, Box
     let (service, name) = (method.parent_service().full_name(), method.name());
     write!(row, "path: \"/{service}/{name}\", roles: &[")?;
     let roles = access.get_field_by_name("role").ok_or("the field is defined")?;
-    for role in roles.as_list().into_iter().flatten() {
-        match role {
-            Value::String(role) if role == "swarm-manager" => row.push_str("Role::Manager, "),
-            Value::String(role) if role == "swarm-worker" => row.push_str("Role::Worker, "),
-            other => return Err(format!("{name}: no role is called {other:?}").into()),
-        }
+    for role in roles.as_list().into_iter().flatten().filter_map(Value::as_str) {
+        row.push_str(match role {
+            "swarm-manager" => "Role::Manager, ",
+            "swarm-worker" => "Role::Worker, ",
+            other => return Err(format!("{name}: no role is called {other}").into()),
+        });
     }
     writeln!(
         row,

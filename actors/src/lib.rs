@@ -2,4 +2,6 @@
 
 pub mod agent;
 pub mod ca;
+pub mod environment;
 pub mod log;
+pub mod supervision;

@@ -64,18 +64,16 @@ fn file(path: &str) -> &str {
 }
 
 fn type_name(kind: &Kind) -> String {
-    match kind {
-        Kind::Message(message) => message.full_name().to_owned(),
-        Kind::Enum(r#enum) => r#enum.full_name().to_owned(),
-        scalar => format!("{scalar:?}").to_lowercase(),
-    }
+    let named = kind.as_message().map(|message| message.full_name().to_owned());
+    let named = named.or(kind.as_enum().map(|r#enum| r#enum.full_name().to_owned()));
+    named.unwrap_or_else(|| format!("{kind:?}").to_lowercase())
 }
 
 fn kind_name(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Message(_) => "message",
-        Kind::Enum(_) => "enum",
-        _ => "scalar",
+    match (kind.as_message(), kind.as_enum()) {
+        (Some(_), _) => "message",
+        (_, Some(_)) => "enum",
+        (None, None) => "scalar",
     }
 }
 
