@@ -1,5 +1,7 @@
 //! What crosses a wire or a disk, and nothing else: no socket, no file, no runtime.
 
+pub mod id;
+pub mod objects;
 pub mod raftpb;
 pub mod rpc;
 pub mod swarm;
