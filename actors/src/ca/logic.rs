@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use prost_types::Timestamp;
-use protocol::wire::NodeRole;
+use protocol::{
+    id::{ClusterId, NodeId},
+    wire::NodeRole,
+};
 
 /// The common name of a root certificate, and a name that the certificate of every manager is
 /// also valid for: joining nodes ask for it before they know any manager.
@@ -34,15 +37,15 @@ pub struct Window {
     pub not_after_seconds: i64,
 }
 
-/// What a node certificate certifies.
+/// Whom a node certificate names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The node's id.
-    pub common_name: String,
-    /// The node's role, as [`organizational_unit`] spells it.
-    pub organizational_unit: String,
-    /// The cluster's id.
-    pub organization: String,
+    /// The node's id: the common name.
+    pub node_id: NodeId,
+    /// The node's role: the organizational unit.
+    pub role: NodeRole,
+    /// The cluster's id: the organization.
+    pub cluster_id: ClusterId,
 }
 
 /// Returns how a role is spelled in certificates.
@@ -54,17 +57,17 @@ pub fn organizational_unit(role: NodeRole) -> &'static str {
 }
 
 /// Returns the role that a certificate's organizational unit stands for.
-pub fn role_of(organizational_unit_text: &str) -> Option<NodeRole> {
+pub fn role_of(spelling: &str) -> Option<NodeRole> {
     [NodeRole::Worker, NodeRole::Manager]
         .into_iter()
-        .find(|role| organizational_unit(*role) == organizational_unit_text)
+        .find(|role| organizational_unit(*role) == spelling)
 }
 
 /// Returns the host names a node certificate is valid for.
-pub fn host_names(role: NodeRole, node_id: &str) -> Vec<String> {
-    let mut names = vec![organizational_unit(role).to_owned(), node_id.to_owned()];
-    if role == NodeRole::Manager {
-        names.push(AUTHORITY_NAME.to_owned());
+pub fn host_names(subject: &Subject) -> Vec<&str> {
+    let mut names = vec![organizational_unit(subject.role), subject.node_id.as_str()];
+    if subject.role == NodeRole::Manager {
+        names.push(AUTHORITY_NAME);
     }
     names
 }

@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 use protocol::wire::NodeRole;
 
 use super::logic::{
-    NODE_EXPIRY_DEFAULT, Window, has_expired, host_names, node_expiry, node_window,
+    NODE_EXPIRY_DEFAULT, Subject, Window, has_expired, host_names, node_expiry, node_window,
     organizational_unit, role_of, root_window,
 };
 
@@ -70,6 +70,8 @@ fn roles_and_their_spelling_belong_together() {
 
 #[test]
 fn only_managers_answer_to_the_authority() {
-    assert_eq!(host_names(NodeRole::Worker, "n1"), ["swarm-worker", "n1"]);
-    assert_eq!(host_names(NodeRole::Manager, "n1"), ["swarm-manager", "n1", "swarm-ca"]);
+    let subject = |role| Subject { node_id: "n1".into(), role, cluster_id: "c1".into() };
+    assert_eq!(host_names(&subject(NodeRole::Worker)), ["swarm-worker", "n1"]);
+    let manager = subject(NodeRole::Manager);
+    assert_eq!(host_names(&manager), ["swarm-manager", "n1", "swarm-ca"]);
 }

@@ -1,0 +1,121 @@
+//! The files of an identity: each appears whole, and a certificate is never lost to a crash
+//! between it and its key (`cluster-security-dispatch` §1.1).
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+const ROOT_CERTIFICATE: &str = "swarm-root-ca.crt";
+const ROOT_KEY: &str = "swarm-root-ca.key";
+const CERTIFICATE: &str = "swarm-node.crt";
+/// A certificate whose key may not have been written yet.
+const COMING_CERTIFICATE: &str = ".swarm-node.crt";
+const KEY: &str = "swarm-node.key";
+
+const FOR_ALL: u32 = 0o644;
+const FOR_OWNER: u32 = 0o600;
+
+/// The folder with the files of one identity.
+#[derive(Clone, Debug)]
+pub struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    /// Names the folder; nothing is read yet.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    /// Returns where the node's key is kept.
+    pub fn key_path(&self) -> PathBuf {
+        self.folder.join(KEY)
+    }
+
+    /// Returns where the node's certificate is kept.
+    pub fn certificate_path(&self) -> PathBuf {
+        self.folder.join(CERTIFICATE)
+    }
+
+    /// Returns where the root certificate is kept.
+    pub fn root_path(&self) -> PathBuf {
+        self.folder.join(ROOT_CERTIFICATE)
+    }
+
+    /// Returns where the root's private key is kept while a bootstrap is unfinished.
+    pub fn root_key_path(&self) -> PathBuf {
+        self.folder.join(ROOT_KEY)
+    }
+
+    /// Returns the certificate that is in its place.
+    pub fn present_certificate(&self) -> io::Result<Option<Vec<u8>>> {
+        read(&self.certificate_path())
+    }
+
+    /// Returns the certificate whose key was about to be written.
+    pub fn coming_certificate(&self) -> io::Result<Option<Vec<u8>>> {
+        read(&self.folder.join(COMING_CERTIFICATE))
+    }
+
+    /// Writes the root certificate.
+    pub fn write_root(&self, pem: &[u8]) -> io::Result<()> {
+        self.replace(ROOT_CERTIFICATE, pem, FOR_ALL)
+    }
+
+    /// Writes the root's private key, until the cluster object holds it.
+    pub fn write_root_key(&self, pem: &[u8]) -> io::Result<()> {
+        self.replace(ROOT_KEY, pem, FOR_OWNER)
+    }
+
+    /// Removes the root's private key, if it is there.
+    pub fn remove_root_key(&self) -> io::Result<()> {
+        match fs::remove_file(self.root_key_path()) {
+            Ok(()) => self.sync(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a certificate and its key. After a crash at any point the key that is found has
+    /// its certificate, in place or coming.
+    pub fn write_pair(&self, certificate_pem: &[u8], key_file: &[u8]) -> io::Result<()> {
+        self.replace(COMING_CERTIFICATE, certificate_pem, FOR_ALL)?;
+        self.replace(KEY, key_file, FOR_OWNER)?;
+        self.install_certificate()
+    }
+
+    /// Puts the coming certificate in its place.
+    pub fn install_certificate(&self) -> io::Result<()> {
+        fs::rename(self.folder.join(COMING_CERTIFICATE), self.certificate_path())?;
+        self.sync()
+    }
+
+    /// Writes a file beside its place, makes it durable, and renames it into place.
+    fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let beside = self.folder.join(format!(".new-{name}"));
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        // The mode given at creation is narrowed by the umask and ignored for a leftover.
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, self.folder.join(name))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// Reads a file; `None` when there is none.
+pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,252 @@
+//! Who this node is: read from its files, or made when it becomes the first manager of a new
+//! cluster.
+
+mod authority;
+mod certificate;
+mod files;
+mod key_file;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use actors::ca::logic::{NODE_EXPIRY_DEFAULT, Subject, has_expired};
+use prost_types::Timestamp;
+use protocol::{
+    id::{ClusterId, NodeId},
+    wire::NodeRole,
+};
+use rand::rngs::OsRng;
+use rcgen::{KeyPair, PublicKeyData};
+
+pub use self::{
+    authority::{Authority, Error as AuthorityError},
+    certificate::{Chain, Invalid, root_digest},
+    files::Files,
+    key_file::{DataKey, KeyFile, Malformed},
+    tls::Shown,
+};
+
+/// A node's identity, checked: the key belongs to the certificate, and the root vouches for it.
+pub struct Identity {
+    /// The certificate and what it says.
+    pub chain: Chain,
+    /// The private key and what its file carries beside it.
+    pub key_file: KeyFile,
+    /// The trusted roots, in the bytes that digests are taken over.
+    pub root_pem: String,
+    /// The root's private key as PEM, as long as the cluster object does not hold it.
+    pub root_key_pem: Option<String>,
+    files: Files,
+}
+
+/// Why a node has no identity. Each names the file to look at.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("identity file {} cannot be read or written", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The key file cannot be used.
+    #[error("node key {} cannot be used", .path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Malformed,
+    },
+    /// The certificate cannot be used.
+    #[error("node certificate {} cannot be used", .path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Invalid,
+    },
+    /// No certificate belongs to the key.
+    #[error("node certificate {} is missing, or belongs to another key", .path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is a root certificate, and nothing that could use it.
+    #[error(
+        "{} is there, but neither its private key nor a certificate of this node: join its \
+         cluster, or start with an empty --state-dir",
+        .path.display()
+    )]
+    RootAlone {
+        /// The root certificate's file.
+        path: PathBuf,
+    },
+    /// The key file of a manager has no data key, so the log could not be read.
+    #[error("node key {} has no raft-dek header: the log cannot be read without it", .path.display())]
+    NoDataKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The root, or a certificate, could not be made or read.
+    #[error("the root of the cluster cannot be used")]
+    Authority(#[from] AuthorityError),
+    /// The node's private key is of no accepted kind.
+    #[error("the node's private key is not valid")]
+    PrivateKey(#[source] rcgen::Error),
+}
+
+impl Identity {
+    /// Reads the identity in a folder. In an empty one it becomes the first manager of a new
+    /// cluster: a root, a certificate from it, and a data key are made and written.
+    ///
+    /// A bootstrap that was cut short is finished with what it has left: the root is kept, and
+    /// nothing was ever said in the name of a key that is gone.
+    pub fn open(folder: &Path, now: &Timestamp) -> Result<Self, Error> {
+        let files = Files::new(folder);
+        if read(&files.key_path())?.is_none() {
+            bootstrap(&files, now)?;
+        }
+        load(files, now)
+    }
+
+    /// Returns this node's id.
+    pub fn node_id(&self) -> &NodeId {
+        &self.chain.subject.node_id
+    }
+
+    /// Returns the cluster's id.
+    pub fn cluster_id(&self) -> &ClusterId {
+        &self.chain.subject.cluster_id
+    }
+
+    /// Returns the key of this node's log, which every manager has.
+    pub fn data_key(&self) -> Result<&DataKey, Error> {
+        let path = || self.files.key_path();
+        self.key_file.data_key.as_ref().ok_or_else(|| Error::NoDataKey { path: path() })
+    }
+
+    /// Forgets the root's private key, in memory and on disk. To be called once the cluster
+    /// object that holds it is durable.
+    pub fn forget_root_key(&mut self) -> Result<(), Error> {
+        self.root_key_pem = None;
+        let path = self.files.root_key_path();
+        self.files.remove_root_key().map_err(|source| Error::File { path, source })
+    }
+}
+
+fn bootstrap(files: &Files, now: &Timestamp) -> Result<(), Error> {
+    let root = found(files, now)?;
+    let key = authority::generate_key()?;
+    let subject = Subject {
+        node_id: NodeId::random(&mut OsRng),
+        role: NodeRole::Manager,
+        cluster_id: ClusterId::random(&mut OsRng),
+    };
+    let certificate = root.issue(&key, &subject, NODE_EXPIRY_DEFAULT, now)?;
+    let key_file = KeyFile {
+        key: key.into(),
+        data_key: Some(DataKey::generate()),
+        lock_version: 0,
+        other: Default::default(),
+    };
+    let path = files.key_path();
+    files
+        .write_pair(certificate.as_bytes(), key_file.encode().as_bytes())
+        .map_err(|source| Error::File { path, source })
+}
+
+/// Returns the root of the new cluster: the one in the files, else a new one.
+///
+/// The key is written first, so a root certificate without a key is never left by a crash.
+fn found(files: &Files, now: &Timestamp) -> Result<Authority, Error> {
+    let (root_path, key_path) = (files.root_path(), files.root_key_path());
+    let certificate = text(read(&root_path)?, &root_path)?;
+    let key = text(read(&key_path)?, &key_path)?;
+    let authority = match (certificate, key) {
+        (Some(certificate), Some(key)) => return Ok(Authority::read(certificate, &key)?),
+        (Some(_), None) => return Err(Error::RootAlone { path: root_path }),
+        (None, Some(key)) => {
+            let key = KeyPair::from_pem(&key).map_err(AuthorityError::Key)?;
+            Authority::establish(key, now)?
+        }
+        (None, None) => Authority::establish(authority::generate_key()?, now)?,
+    };
+    files
+        .write_root_key(authority.key_pem().as_bytes())
+        .map_err(|source| Error::File { path: key_path, source })?;
+    files
+        .write_root(authority.certificate_pem.as_bytes())
+        .map_err(|source| Error::File { path: root_path, source })?;
+    Ok(authority)
+}
+
+fn load(files: Files, now: &Timestamp) -> Result<Identity, Error> {
+    let (root_path, key_path) = (files.root_path(), files.key_path());
+    let bytes = require(read(&key_path)?, &key_path)?;
+    let key_file =
+        KeyFile::parse(&bytes).map_err(|source| Error::Key { path: key_path.clone(), source })?;
+    let key = KeyPair::try_from(&key_file.key).map_err(Error::PrivateKey)?;
+    let chain = certificate_of(&files, &key)?;
+    let root_pem = text(read(&root_path)?, &root_path)?;
+    let root_pem = require(root_pem, &root_path)?;
+    chain
+        .verify(root_pem.as_bytes(), now)
+        .map_err(|source| Error::Certificate { path: files.certificate_path(), source })?;
+    if has_expired(chain.window, now) {
+        tracing::warn!(path = %files.certificate_path().display(), "the node's certificate has expired");
+    }
+    let root_key_path = files.root_key_path();
+    let root_key_pem = text(read(&root_key_path)?, &root_key_path)?;
+    if let Some(root_key_pem) = &root_key_pem {
+        Authority::read(root_pem.clone(), root_key_pem)?;
+    }
+    Ok(Identity { chain, key_file, root_pem, root_key_pem, files })
+}
+
+/// Returns the certificate that belongs to the key; one that was still coming is put in place.
+fn certificate_of(files: &Files, key: &KeyPair) -> Result<Chain, Error> {
+    let path = files.certificate_path();
+    let failed = |source| Error::File { path: path.clone(), source };
+    let invalid = |source| Error::Certificate { path: path.clone(), source };
+    let wanted = key.subject_public_key_info();
+    let present = files.present_certificate().map_err(failed)?;
+    let present = present.map(|bytes| Chain::parse(&bytes)).transpose();
+    match present {
+        Ok(Some(chain)) if chain.public_key == wanted => return Ok(chain),
+        Ok(_) | Err(_) => {}
+    }
+    let coming = files.coming_certificate().map_err(failed)?;
+    let coming = coming.and_then(|bytes| Chain::parse(&bytes).ok());
+    match coming.filter(|chain| chain.public_key == wanted) {
+        Some(chain) => {
+            files.install_certificate().map_err(failed)?;
+            Ok(chain)
+        }
+        None => {
+            present.map_err(invalid)?;
+            Err(Error::NoCertificate { path })
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    files::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+fn require<T>(found: Option<T>, path: &Path) -> Result<T, Error> {
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    found.ok_or_else(|| Error::File { path: path.to_owned(), source: missing() })
+}
+
+fn text(bytes: Option<Vec<u8>>, path: &Path) -> Result<Option<String>, Error> {
+    bytes.map(String::from_utf8).transpose().map_err(|_| Error::File {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, "it is not text"),
+    })
+}
