@@ -91,3 +91,94 @@ fn nonce(count: &[u8; COUNT_LEN]) -> Nonce {
 fn position(sequence: u64) -> Aad<[u8; 8]> {
     Aad::from(sequence.to_be_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seal(cipher: &LogCipher, sequence: u64, plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        cipher.seal(sequence, plain, &mut out);
+        out
+    }
+
+    #[test]
+    fn what_is_sealed_opens_in_this_run_and_in_later_ones() {
+        let key = DataKey::generate();
+        let first = LogCipher::new(&key);
+        let early = seal(&first, 1, b"one");
+        let second = LogCipher::new(&key);
+        let late = seal(&second, 2, b"two");
+        for reader in [&first, &second, &LogCipher::new(&key)] {
+            assert_eq!(reader.open(1, &early).as_deref(), Some(&b"one"[..]));
+            assert_eq!(reader.open(2, &late).as_deref(), Some(&b"two"[..]));
+            assert_eq!(reader.open(1, &early).as_deref(), Some(&b"one"[..]));
+        }
+    }
+
+    #[test]
+    fn sealing_adds_to_what_is_there() {
+        let cipher = LogCipher::new(&DataKey::generate());
+        let mut out = b"before".to_vec();
+        cipher.seal(1, b"plain", &mut out);
+        let sealed = out.strip_prefix(b"before").expect("kept");
+        assert_eq!(cipher.open(1, sealed).as_deref(), Some(&b"plain"[..]));
+    }
+
+    #[test]
+    fn a_record_opens_only_where_it_was_written() {
+        let cipher = LogCipher::new(&DataKey::generate());
+        let sealed = seal(&cipher, 7, b"plain");
+        assert_eq!(cipher.open(8, &sealed), None);
+    }
+
+    #[test]
+    fn another_key_opens_nothing() {
+        let sealed = seal(&LogCipher::new(&DataKey::generate()), 1, b"plain");
+        assert_eq!(LogCipher::new(&DataKey::generate()).open(1, &sealed), None);
+    }
+
+    #[test]
+    fn no_nonce_comes_twice_however_often_a_position_is_written() {
+        let key = DataKey::generate();
+        let mut seen = BTreeSet::new();
+        for _ in 0..8 {
+            let cipher = LogCipher::new(&key);
+            for _ in 0..100 {
+                let sealed = seal(&cipher, 1, b"same");
+                let header = sealed[..SALT_LEN + COUNT_LEN].to_vec();
+                assert!(seen.insert(header), "salt and count together make key and nonce");
+            }
+        }
+    }
+
+    #[test]
+    fn the_plain_text_does_not_show() {
+        let plain = [b'x'; 64];
+        let sealed = seal(&LogCipher::new(&DataKey::generate()), 1, &plain);
+        assert!(!sealed.windows(8).any(|window| window == &plain[..8]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_change_is_noticed(plain: Vec<u8>, at: prop::sample::Index, by in 1_u8..) {
+            let cipher = LogCipher::new(&DataKey::generate());
+            let mut sealed = seal(&cipher, 1, &plain);
+            prop_assert_eq!(cipher.open(1, &sealed), Some(plain));
+            let at = at.index(sealed.len());
+            prop_assert_eq!(cipher.open(1, &sealed[..at]), None);
+            sealed[at] ^= by;
+            prop_assert_eq!(cipher.open(1, &sealed), None);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let cipher = LogCipher::new(&DataKey::generate());
+            prop_assert_eq!(cipher.open(0, &bytes), None);
+        }
+    }
+}

@@ -1,4 +1,7 @@
 //! The daemon's parts: every port of the actors made real. `main.rs` composes them.
 
+pub mod cipher;
+pub mod clock;
+pub mod disk;
 pub mod identity;
 pub mod state_directory;
