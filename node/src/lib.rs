@@ -4,4 +4,5 @@ pub mod cipher;
 pub mod clock;
 pub mod disk;
 pub mod identity;
+pub mod socket;
 pub mod state_directory;

@@ -1,0 +1,176 @@
+//! One connection of the control socket, from its first byte to the start of HTTP/2.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::UnixStream,
+    sync::OwnedSemaphorePermit,
+};
+use tokio_rustls::TlsAcceptor;
+use tonic::transport::server::Connected;
+
+/// The first byte of every TLS handshake, and of nothing that HTTP/2 begins with.
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What a client of HTTP/2 says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection whose client has shown that it speaks HTTP/2, with or without TLS.
+pub struct Connection {
+    stream: Box<dyn Duplex>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Both directions of a connection.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+impl Connection {
+    /// Tells TLS from plain HTTP/2, and waits until the client has begun the latter.
+    ///
+    /// The server behind would wait for that beginning without a limit, so it is read here,
+    /// where the caller sets one.
+    pub(super) async fn begin(
+        mut stream: UnixStream,
+        tls: TlsAcceptor,
+        room: OwnedSemaphorePermit,
+    ) -> io::Result<Self> {
+        let first = vec![stream.read_u8().await?];
+        let stream: Box<dyn Duplex> = if first[0] == TLS_HANDSHAKE {
+            let stream = tls.accept(Replayed::new(first, stream)).await?;
+            Box::new(after_preface(Vec::new(), stream).await?)
+        } else {
+            Box::new(after_preface(first, stream).await?)
+        };
+        Ok(Self { stream, _room: room })
+    }
+}
+
+/// Reads what HTTP/2 begins with, and hands the stream on as if nothing had been read.
+async fn after_preface<S: AsyncRead + Unpin>(
+    mut read: Vec<u8>,
+    mut stream: S,
+) -> io::Result<Replayed<S>> {
+    while PREFACE.starts_with(&read) && read.len() < PREFACE.len() {
+        let missing = u64::try_from(PREFACE.len() - read.len()).expect("a few bytes");
+        if (&mut stream).take(missing).read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    if read != PREFACE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not speak HTTP/2"));
+    }
+    Ok(Replayed::new(read, stream))
+}
+
+impl Connected for Connection {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// A stream of which something has been read, which is read once more.
+struct Replayed<S> {
+    head: Vec<u8>,
+    given: usize,
+    stream: S,
+}
+
+impl<S> Replayed<S> {
+    fn new(head: Vec<u8>, stream: S) -> Self {
+        Self { head, given: 0, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = &self.head[self.given..];
+        if left.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = left.len().min(buffer.remaining());
+        buffer.put_slice(&left[..count]);
+        self.given += count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
