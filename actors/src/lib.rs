@@ -4,4 +4,5 @@ pub mod agent;
 pub mod ca;
 pub mod environment;
 pub mod log;
+pub mod store;
 pub mod supervision;
