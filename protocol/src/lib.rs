@@ -6,6 +6,7 @@ pub mod raftpb;
 pub mod rpc;
 pub mod swarm;
 pub mod token;
+pub mod unlock_key;
 pub mod wire;
 
 /// The compiled descriptors of every `.proto` file, as an encoded `FileDescriptorSet`.
