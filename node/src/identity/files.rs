@@ -20,58 +20,58 @@ const FOR_OWNER: u32 = 0o600;
 
 /// The folder with the files of one identity.
 #[derive(Clone, Debug)]
-pub struct Files {
+pub(super) struct Files {
     folder: PathBuf,
 }
 
 impl Files {
     /// Names the folder; nothing is read yet.
-    pub fn new(folder: &Path) -> Self {
+    pub(super) fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
 
     /// Returns where the node's key is kept.
-    pub fn key_path(&self) -> PathBuf {
+    pub(super) fn key_path(&self) -> PathBuf {
         self.folder.join(KEY)
     }
 
     /// Returns where the node's certificate is kept.
-    pub fn certificate_path(&self) -> PathBuf {
+    pub(super) fn certificate_path(&self) -> PathBuf {
         self.folder.join(CERTIFICATE)
     }
 
     /// Returns where the root certificate is kept.
-    pub fn root_path(&self) -> PathBuf {
+    pub(super) fn root_path(&self) -> PathBuf {
         self.folder.join(ROOT_CERTIFICATE)
     }
 
     /// Returns where the root's private key is kept while a bootstrap is unfinished.
-    pub fn root_key_path(&self) -> PathBuf {
+    pub(super) fn root_key_path(&self) -> PathBuf {
         self.folder.join(ROOT_KEY)
     }
 
     /// Returns the certificate that is in its place.
-    pub fn present_certificate(&self) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn present_certificate(&self) -> io::Result<Option<Vec<u8>>> {
         read(&self.certificate_path())
     }
 
     /// Returns the certificate whose key was about to be written.
-    pub fn coming_certificate(&self) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn coming_certificate(&self) -> io::Result<Option<Vec<u8>>> {
         read(&self.folder.join(COMING_CERTIFICATE))
     }
 
     /// Writes the root certificate.
-    pub fn write_root(&self, pem: &[u8]) -> io::Result<()> {
+    pub(super) fn write_root(&self, pem: &[u8]) -> io::Result<()> {
         self.replace(ROOT_CERTIFICATE, pem, FOR_ALL)
     }
 
     /// Writes the root's private key, until the cluster object holds it.
-    pub fn write_root_key(&self, pem: &[u8]) -> io::Result<()> {
+    pub(super) fn write_root_key(&self, pem: &[u8]) -> io::Result<()> {
         self.replace(ROOT_KEY, pem, FOR_OWNER)
     }
 
     /// Removes the root's private key, if it is there.
-    pub fn remove_root_key(&self) -> io::Result<()> {
+    pub(super) fn remove_root_key(&self) -> io::Result<()> {
         match fs::remove_file(self.root_key_path()) {
             Ok(()) => self.sync(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -81,14 +81,14 @@ impl Files {
 
     /// Writes a certificate and its key. After a crash at any point the key that is found has
     /// its certificate, in place or coming.
-    pub fn write_pair(&self, certificate_pem: &[u8], key_file: &[u8]) -> io::Result<()> {
+    pub(super) fn write_pair(&self, certificate_pem: &[u8], key_file: &[u8]) -> io::Result<()> {
         self.replace(COMING_CERTIFICATE, certificate_pem, FOR_ALL)?;
         self.replace(KEY, key_file, FOR_OWNER)?;
         self.install_certificate()
     }
 
     /// Puts the coming certificate in its place.
-    pub fn install_certificate(&self) -> io::Result<()> {
+    pub(super) fn install_certificate(&self) -> io::Result<()> {
         fs::rename(self.folder.join(COMING_CERTIFICATE), self.certificate_path())?;
         self.sync()
     }

@@ -3,16 +3,14 @@
 
 mod authority;
 mod certificate;
+mod error;
 mod files;
 mod key_file;
 #[cfg(test)]
 mod tests;
 mod tls;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use actors::ca::logic::{NODE_EXPIRY_DEFAULT, Subject, has_expired};
 use prost_types::Timestamp;
@@ -23,10 +21,12 @@ use protocol::{
 use rand::rngs::OsRng;
 use rcgen::{KeyPair, PublicKeyData};
 
+use self::files::Files;
+
 pub use self::{
     authority::{Authority, Error as AuthorityError},
     certificate::{Chain, Invalid, root_digest},
-    files::Files,
+    error::Error,
     key_file::{DataKey, KeyFile, Malformed},
     tls::Shown,
 };
@@ -42,63 +42,6 @@ pub struct Identity {
     /// The root's private key as PEM, as long as the cluster object does not hold it.
     pub root_key_pem: Option<String>,
     files: Files,
-}
-
-/// Why a node has no identity. Each names the file to look at.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A file cannot be read or written.
-    #[error("identity file {} cannot be read or written", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The key file cannot be used.
-    #[error("node key {} cannot be used", .path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Malformed,
-    },
-    /// The certificate cannot be used.
-    #[error("node certificate {} cannot be used", .path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Invalid,
-    },
-    /// No certificate belongs to the key.
-    #[error("node certificate {} is missing, or belongs to another key", .path.display())]
-    NoCertificate {
-        /// The file.
-        path: PathBuf,
-    },
-    /// There is a root certificate, and nothing that could use it.
-    #[error(
-        "{} is there, but neither its private key nor a certificate of this node: join its \
-         cluster, or start with an empty --state-dir",
-        .path.display()
-    )]
-    RootAlone {
-        /// The root certificate's file.
-        path: PathBuf,
-    },
-    /// The key file of a manager has no data key, so the log could not be read.
-    #[error("node key {} has no raft-dek header: the log cannot be read without it", .path.display())]
-    NoDataKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The root, or a certificate, could not be made or read.
-    #[error("the root of the cluster cannot be used")]
-    Authority(#[from] AuthorityError),
-    /// The node's private key is of no accepted kind.
-    #[error("the node's private key is not valid")]
-    PrivateKey(#[source] rcgen::Error),
 }
 
 impl Identity {
@@ -127,8 +70,8 @@ impl Identity {
 
     /// Returns the key of this node's log, which every manager has.
     pub fn data_key(&self) -> Result<&DataKey, Error> {
-        let path = || self.files.key_path();
-        self.key_file.data_key.as_ref().ok_or_else(|| Error::NoDataKey { path: path() })
+        let missing = || Error::NoDataKey { path: self.files.key_path() };
+        self.key_file.data_key.as_ref().ok_or_else(missing)
     }
 
     /// Forgets the root's private key, in memory and on disk. To be called once the cluster

@@ -4,6 +4,7 @@ use std::{
     error::Error as _,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
+    path::PathBuf,
     time::Duration,
 };
 
