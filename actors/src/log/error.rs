@@ -11,7 +11,7 @@ pub enum Error {
     Failed {
         /// What was tried.
         action: Action,
-        /// The file it was tried on; empty for the directory itself.
+        /// The file it was tried on, or the directory itself.
         file: String,
         /// What the system said.
         source: Arc<io::Error>,
@@ -74,6 +74,9 @@ pub enum Error {
     /// No member has been written: `Begin` comes first.
     #[error("the log belongs to no member yet")]
     NotBegun,
+    /// `Begin` was asked of a log that has a member.
+    #[error("the log belongs to a member already")]
+    AlreadyBegun,
     /// Another snapshot is still being written.
     #[error("another snapshot is being written")]
     SnapshotRunning,

@@ -178,12 +178,7 @@ impl Tree {
 
     /// The children died too often: starts all of them again, or leaves it to the parent.
     fn escalate(&self, reason: &str) {
-        let verdict = if self.is_lone() {
-            // Starting the whole tree again is what was just done too often.
-            Verdict::Escalate
-        } else {
-            self.inner.restarts.borrow_mut().count(self.inner.began.elapsed())
-        };
+        let verdict = self.inner.restarts.borrow_mut().count(self.inner.began.elapsed());
         let verdict = match (verdict, &self.inner.parent) {
             (Verdict::Restart(_), _) => verdict,
             (Verdict::Escalate, Some(parent)) => parent.died(reason),
@@ -200,11 +195,6 @@ impl Tree {
                 tree.tell_forwards(Command::Restart);
             }
         });
-    }
-
-    /// Whether one child is all there is.
-    fn is_lone(&self) -> bool {
-        matches!(self.inner.members.borrow()[..], [Member::Child { .. }])
     }
 
     fn give_up(&self, reason: &str) {
