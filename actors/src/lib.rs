@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod ca;
+pub mod cluster;
 pub mod environment;
 pub mod log;
 pub mod store;

@@ -12,10 +12,14 @@ mod tls;
 
 use std::{io, path::Path};
 
-use actors::ca::logic::{NODE_EXPIRY_DEFAULT, Subject, has_expired};
+use actors::{
+    ca::logic::{NODE_EXPIRY_DEFAULT, Subject, has_expired},
+    cluster::Founding,
+};
 use prost_types::Timestamp;
 use protocol::{
-    id::{ClusterId, NodeId},
+    id::{ClusterId, NetworkId, NodeId},
+    token::JoinToken,
     wire::NodeRole,
 };
 use rand::rngs::OsRng;
@@ -72,6 +76,22 @@ impl Identity {
     pub fn data_key(&self) -> Result<&DataKey, Error> {
         let missing = || Error::NoDataKey { path: self.files.key_path() };
         self.key_file.data_key.as_ref().ok_or_else(missing)
+    }
+
+    /// Returns what the first transaction of the cluster needs, with new join tokens, as long as
+    /// the root's private key has not been forgotten.
+    pub fn founding(&self) -> Option<Founding> {
+        let root_key_pem = self.root_key_pem.clone()?.into();
+        let root_digest = root_digest(self.root_pem.as_bytes());
+        Some(Founding {
+            cluster_id: self.cluster_id().clone(),
+            root_pem: self.root_pem.clone().into(),
+            root_key_pem,
+            root_digest,
+            worker_token: JoinToken::generate(root_digest, &mut OsRng),
+            manager_token: JoinToken::generate(root_digest, &mut OsRng),
+            ingress_id: NetworkId::random(&mut OsRng),
+        })
     }
 
     /// Forgets the root's private key, in memory and on disk. To be called once the cluster

@@ -251,6 +251,22 @@ fn an_identity_is_the_same_after_a_restart() {
 }
 
 #[test]
+fn a_founder_hands_on_its_root_until_it_forgets_the_key() {
+    let world = World::new();
+    let mut identity = world.open().expect("bootstrapped");
+    let founding = identity.founding().expect("the key is there");
+    assert_eq!(&founding.cluster_id, identity.cluster_id());
+    assert_eq!(founding.root_pem, world.read("swarm-root-ca.crt"));
+    assert_eq!(founding.root_key_pem, world.read("swarm-root-ca.key"));
+    assert_eq!(founding.root_digest, root_digest(&founding.root_pem));
+    assert_eq!(founding.worker_token.digest, founding.root_digest);
+    assert_eq!(founding.manager_token.digest, founding.root_digest);
+    assert_ne!(founding.worker_token, founding.manager_token);
+    identity.forget_root_key().expect("removed");
+    assert!(identity.founding().is_none());
+}
+
+#[test]
 fn two_nodes_share_nothing() {
     let (one, two) = (World::new(), World::new());
     let (one, two) = (one.open().expect("bootstrapped"), two.open().expect("bootstrapped"));
