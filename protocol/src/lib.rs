@@ -1,5 +1,6 @@
 //! What crosses a wire or a disk, and nothing else: no socket, no file, no runtime.
 
+pub mod constraint;
 pub mod id;
 pub mod objects;
 pub mod raftpb;
