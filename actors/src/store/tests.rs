@@ -14,27 +14,27 @@ use super::*;
 
 const NOW: Timestamp = Timestamp { seconds: 1_000, nanos: 0 };
 
-fn named(name: &str) -> Option<wire::Annotations> {
-    Some(wire::Annotations { name: name.to_owned(), ..Default::default() })
+fn named(name: &str) -> wire::Annotations {
+    wire::Annotations { name: name.to_owned(), ..Default::default() }
 }
 
 fn service(id: &str, name: &str) -> Service {
-    let spec = wire::ServiceSpec { annotations: named(name), ..Default::default() };
+    let spec = wire::ServiceSpec { annotations: Some(named(name)), ..Default::default() };
     wire::Service { id: id.to_owned(), spec: Some(spec), ..Default::default() }.into()
 }
 
 fn secret(id: &str, name: &str) -> Secret {
-    let spec = wire::SecretSpec { annotations: named(name), ..Default::default() };
+    let spec = wire::SecretSpec { annotations: Some(named(name)), ..Default::default() };
     wire::Secret { id: id.to_owned(), spec: Some(spec), ..Default::default() }.into()
 }
 
 fn extension(id: &str, name: &str) -> Extension {
-    let annotations = named(name);
+    let annotations = Some(named(name));
     wire::Extension { id: id.to_owned(), annotations, ..Default::default() }.into()
 }
 
 fn resource(id: &str, name: &str, kind: &str) -> Resource {
-    let (annotations, kind) = (named(name), kind.to_owned());
+    let (annotations, kind) = (Some(named(name)), kind.to_owned());
     wire::Resource { id: id.to_owned(), annotations, kind, ..Default::default() }.into()
 }
 
@@ -109,7 +109,7 @@ fn a_rename_frees_the_old_name() {
 #[test]
 fn nodes_and_tasks_may_share_names() {
     let node = |id: &str| {
-        let spec = wire::NodeSpec { annotations: named("same"), ..Default::default() };
+        let spec = wire::NodeSpec { annotations: Some(named("same")), ..Default::default() };
         Node::from(wire::Node { id: id.to_owned(), spec: Some(spec), ..Default::default() })
     };
     let view = with(vec![node("a").into(), node("b").into()]);
