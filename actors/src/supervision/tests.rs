@@ -205,6 +205,21 @@ fn a_tree_that_keeps_dying_restarts_its_parent_and_at_last_gives_up() {
 }
 
 #[test]
+fn the_children_of_a_unit_live_and_die_together() {
+    simulate(async || {
+        let (first, second, census) = (Shared::default(), Shared::default(), Census::default());
+        let (tree, lost) = root(&census);
+        let unit = tree.unit("unit", BUDGET);
+        let quiet = unit.child("quiet", first.factory());
+        let deadly = unit.child("deadly", second.factory());
+        let (killed, queued) = tokio::join!(deadly.send(Die), quiet.send(WhichLife));
+        assert_eq!((killed, queued), (Err(Closed), Ok(0)));
+        assert_eq!((quiet.send(WhichLife).await, deadly.send(WhichLife).await), (Ok(1), Ok(1)));
+        assert!(lost.borrow().is_empty());
+    });
+}
+
+#[test]
 fn capacity_holds_over_clones_and_permits_come_back() {
     simulate(async || {
         let (shared, census) = (Shared::default(), Census::default());

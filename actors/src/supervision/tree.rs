@@ -71,21 +71,32 @@ impl Tree {
         census: Census,
         on_lost: impl FnOnce(Lost) + 'static,
     ) -> Self {
-        Self::new(name.to_owned(), budget, census, None, Some(Box::new(on_lost)))
+        Self::new(name.to_owned(), budget, budget, census, None, Some(Box::new(on_lost)))
     }
 
     /// A tree inside this one.
     pub fn subtree(&self, name: &str, budget: Budget) -> Self {
+        self.branch(name, budget, budget)
+    }
+
+    /// A tree inside this one whose children live and die together: the death of one starts all
+    /// of them again, as often as the budget allows.
+    pub fn unit(&self, name: &str, budget: Budget) -> Self {
+        self.branch(name, Budget { restarts: 0, ..budget }, budget)
+    }
+
+    fn branch(&self, name: &str, deaths: Budget, restarts: Budget) -> Self {
         let path = format!("{}/{name}", self.inner.path);
-        let parent = Some(self.clone());
-        let tree = Self::new(path, budget, self.inner.census.clone(), parent, None);
+        let (census, parent) = (self.inner.census.clone(), Some(self.clone()));
+        let tree = Self::new(path, deaths, restarts, census, parent, None);
         self.inner.members.borrow_mut().push(Member::Tree(tree.clone()));
         tree
     }
 
     fn new(
         path: String,
-        budget: Budget,
+        deaths: Budget,
+        restarts: Budget,
         census: Census,
         parent: Option<Self>,
         on_lost: Option<OnLost>,
@@ -93,8 +104,8 @@ impl Tree {
         let inner = Inner {
             path,
             began: Instant::now(),
-            deaths: RefCell::new(Deaths::new(budget)),
-            restarts: RefCell::new(Deaths::new(budget)),
+            deaths: RefCell::new(Deaths::new(deaths)),
+            restarts: RefCell::new(Deaths::new(restarts)),
             parent,
             members: RefCell::default(),
             census,
