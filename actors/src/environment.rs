@@ -58,3 +58,33 @@ pub struct Environment {
     /// The source of random numbers.
     pub entropy: Entropy,
 }
+
+/// An environment for tests: its clock goes with tokio's, paused or not.
+#[cfg(any(test, feature = "testing"))]
+pub mod testing {
+    use tokio::time::Instant;
+
+    use super::{Arc, Clock, Entropy, Environment, Timestamp};
+
+    /// What the clock shows when it is made, in seconds since 1970.
+    pub const BEGINNING: i64 = 1_000_000_000;
+
+    struct TokioClock {
+        began: Instant,
+    }
+
+    impl Clock for TokioClock {
+        fn now(&self) -> Timestamp {
+            let elapsed = self.began.elapsed();
+            let seconds = i64::try_from(elapsed.as_secs()).expect("tests end before that");
+            let nanos = i32::try_from(elapsed.subsec_nanos()).expect("below 1e9");
+            Timestamp { seconds: BEGINNING + seconds, nanos }
+        }
+    }
+
+    /// The same random numbers every time.
+    pub fn environment() -> Environment {
+        let clock = Arc::new(TokioClock { began: Instant::now() });
+        Environment { clock, entropy: Entropy::new(4711) }
+    }
+}

@@ -1,5 +1,7 @@
 //! The rules of store-and-raft §1 to §4, and the equality of writing and applying.
 
+mod memory;
+
 use std::sync::Arc;
 
 use proptest::{collection::vec, prelude::*};

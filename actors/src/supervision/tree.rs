@@ -119,7 +119,16 @@ impl Tree {
     pub fn child<A: Supervised>(
         &self,
         name: &str,
-        factory: impl FnMut(Life) -> A + 'static,
+        mut factory: impl FnMut(Life) -> A + 'static,
+    ) -> Address<A> {
+        self.child_with_address(name, move |life, _| factory(life))
+    }
+
+    /// As [`Tree::child`], for an actor that gives its own address to others.
+    pub fn child_with_address<A: Supervised>(
+        &self,
+        name: &str,
+        mut factory: impl FnMut(Life, &Address<A>) -> A + 'static,
     ) -> Address<A> {
         let permits = Arc::new(Semaphore::new(A::MAILBOX));
         let path = format!("{}/{name}", self.inner.path);
@@ -129,6 +138,8 @@ impl Tree {
         let address =
             Address::new(actix::AsyncContext::address(&mailbox), permits.clone(), record.clone());
         let control = Control::new();
+        let own_address = address.clone();
+        let factory = move |life| factory(life, &own_address);
         let child =
             Child::new(mailbox, factory, record.clone(), permits, control.clone(), self.clone());
         let keep_open = address.clone();
