@@ -5,5 +5,6 @@ pub mod ca;
 pub mod cluster;
 pub mod environment;
 pub mod log;
+pub mod raft;
 pub mod store;
 pub mod supervision;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use protocol::{
     objects::{Interner, Object},
-    wire::{StoreAction, StoreActionKind},
+    wire::{StoreAction, StoreActionKind, StoreSnapshot, store_action::Target},
 };
 
 use super::{Changes, View, apply::share};
@@ -38,6 +38,40 @@ impl View {
     }
 }
 
+macro_rules! snapshots {
+    ($($kind:ident, $all:ident;)*) => {
+        impl View {
+            /// Every object, in the form in which one manager sends them to another.
+            pub fn to_snapshot(&self) -> StoreSnapshot {
+                StoreSnapshot { $($all: self.$all().map(|object| (&**object).into()).collect(),)* }
+            }
+        }
+
+        impl Restore {
+            /// Takes every object that another manager sent.
+            pub fn add_snapshot(&mut self, snapshot: StoreSnapshot) {
+                // Extensions come before the resources that need them.
+                $(for object in snapshot.$all {
+                    self.put(Object::from_target(Target::$kind(object)));
+                })*
+            }
+        }
+    };
+}
+
+snapshots! {
+    Cluster, clusters;
+    Config, configs;
+    Extension, extensions;
+    Network, networks;
+    Node, nodes;
+    Resource, resources;
+    Secret, secrets;
+    Service, services;
+    Task, tasks;
+    Volume, volumes;
+}
+
 /// Builds a view from the objects of a snapshot, as they come.
 #[derive(Debug, Default)]
 pub struct Restore {
@@ -53,11 +87,15 @@ impl Restore {
         let action = StoreAction::decode(bytes)
             .map_err(|error| Unreadable::Damaged { position, reason: error.to_string() })?;
         let target = action.target.ok_or(Unreadable::UnknownKind { position })?;
-        let object = share(Object::from_target(target), &mut self.interner);
+        self.put(Object::from_target(target));
+        Ok(())
+    }
+
+    fn put(&mut self, object: Object) {
+        let object = share(object, &mut self.interner);
         let moment = Arc::make_mut(&mut self.view.moment);
         moment.tables.put(&object, &mut Changes::default());
         self.read += 1;
-        Ok(())
     }
 
     /// The whole, with the index of the last entry that it stands for.

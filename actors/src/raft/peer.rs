@@ -1,0 +1,402 @@
+//! The peer's actor: one input after the other into raft-rs, and out what it decides.
+
+use std::mem;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
+use prost::Message as _;
+use raft::{Ready, SnapshotStatus, StateRole, eraftpb::MessageType};
+use tokio::sync::oneshot;
+
+use super::{
+    Config, Delivery, Ended, Error, GetStatus, Links, NotLeading, ReadIndex, Receive, Report,
+    Status,
+    logic::{self, Ours},
+    recovery::{Beginning, Failure, ask, recover},
+    running::Running,
+    unsaved::{Batch, Held},
+};
+use crate::{
+    log::{Append, Compact, InstallSnapshot, SaveSnapshot, SnapshotInfo},
+    store::{Event, Events, Propose, Refused},
+    supervised,
+    supervision::{Address, Life, Recipient, fail},
+};
+
+/// One member of the raft group.
+pub struct Peer {
+    config: Config,
+    links: Links,
+    /// Which life this is: what an earlier one said does not count any more.
+    epoch: u64,
+    proposals: Recipient<Propose>,
+    stage: Stage,
+}
+
+/// How far a life has come.
+enum Stage {
+    /// The log is being read.
+    Recovering,
+    /// It takes part.
+    Member(Box<Running>),
+    /// It cannot go on, and the process is told to end.
+    Ended,
+}
+
+impl Peer {
+    /// Returns what supervision calls for each life of the peer.
+    pub fn factory(config: Config, links: Links) -> impl FnMut(Life, &Address<Self>) -> Self {
+        move |life, own| Self {
+            config: config.clone(),
+            links: links.clone(),
+            epoch: life.0,
+            proposals: own.recipient(),
+            stage: Stage::Recovering,
+        }
+    }
+
+    fn running(&mut self) -> Option<&mut Running> {
+        match &mut self.stage {
+            Stage::Member(running) => Some(running),
+            Stage::Recovering | Stage::Ended => None,
+        }
+    }
+
+    fn begin(&mut self, ctx: &mut Context<Self>, beginning: Result<Beginning, Failure>) {
+        let Beginning { node, view } = match beginning {
+            Ok(beginning) => beginning,
+            Err(failure) => return self.failed(ctx, failure),
+        };
+        let index = view.index();
+        let recovered = Event::Recovered { view, proposals: self.proposals.clone() };
+        self.stage = Stage::Member(Box::new(Running::new(node, recovered, index)));
+        self.tick_later(ctx);
+        self.proceed(ctx);
+    }
+
+    /// Missed ticks are not made up for: a process that slept has not watched its leader.
+    fn tick_later(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.config.tick, |peer, ctx| {
+            peer.tick_later(ctx);
+            if let Some(running) = peer.running() {
+                running.node.tick();
+            }
+            peer.proceed(ctx);
+        });
+    }
+
+    /// Ends for good, unless a new life may do better.
+    fn failed(&mut self, ctx: &mut Context<Self>, failure: Failure) {
+        let error = match failure {
+            Failure::LogRestarting => fail(&"the log died"),
+            Failure::Ended(error) => error,
+        };
+        // Dropping the reads and telling the store answers everybody who waits.
+        self.stage = Stage::Ended;
+        let (epoch, ended) = (self.epoch, self.links.ended.clone());
+        let told = self.links.store.send(Events { epoch, events: vec![Event::Follow] });
+        let announced = async move {
+            told.await.ok();
+            ended.send(Ended { error }).await.ok();
+        };
+        ctx.spawn(announced.into_actor(self));
+    }
+
+    /// Does everything that raft-rs wants done after an input.
+    fn proceed(&mut self, ctx: &mut Context<Self>) {
+        loop {
+            self.elect_sole_voter();
+            let Some(running) = self.running() else { return };
+            if let Some(round) = running.reads.begin() {
+                running.node.read_index(round);
+            }
+            if !running.node.has_ready() {
+                break;
+            }
+            let ready = running.node.ready();
+            if let Err(error) = self.take(ready) {
+                return self.failed(ctx, Failure::Ended(error));
+            }
+            self.save(ctx);
+        }
+        let Self { config, stage: Stage::Member(running), .. } = self else { return };
+        let raft = &mut running.node.raft;
+        let ticks = logic::election_ticks(config.seed, raft.id, raft.term, &config.election_ticks);
+        raft.set_randomized_election_timeout(ticks);
+        running.follow_leadership();
+        running.reads.applied(running.applied);
+        self.tell_store(ctx);
+        self.announce(ctx);
+    }
+
+    /// Takes what raft-rs says, up to what the disk has to do.
+    fn take(&mut self, mut ready: Ready) -> Result<(), Error> {
+        let Self { links, stage: Stage::Member(running), .. } = self else { return Ok(()) };
+        for message in ready.take_messages() {
+            links.transport.send(logic::to_wire(message));
+        }
+        for state in ready.take_read_states() {
+            running.reads.confirm(&state);
+        }
+        if !ready.snapshot().is_empty() {
+            running.install(ready.snapshot())?;
+        }
+        let storage = running.node.mut_store();
+        storage.append(ready.entries());
+        running.unsaved.add_entries(ready.entries().iter().map(logic::to_entry));
+        let elects = ready.hs().is_some_and(|state| storage.elects(state));
+        if let Some(state) = ready.hs() {
+            storage.set_hard_state(state.clone());
+            running.unsaved.set_hard_state(logic::to_hard_state(state));
+        }
+        let mut messages = ready.take_persisted_messages();
+        if !elects && !running.unsaved.elects() {
+            // They acknowledge nothing that has to be durable; a leader must not wait for them.
+            for message in messages.extract_if(.., |message| {
+                message.get_msg_type() == MessageType::MsgHeartbeatResponse
+            }) {
+                links.transport.send(logic::to_wire(message));
+            }
+        }
+        running.deliver(ready.take_committed_entries());
+        let number = ready.number();
+        running.node.advance_append_async(ready);
+        running.unsaved.hold(Held { number, elects, messages });
+        Ok(())
+    }
+
+    /// Writes what is unsaved, one write at a time.
+    fn save(&mut self, ctx: &mut Context<Self>) {
+        loop {
+            let Some(batch) = self.running().and_then(|running| running.unsaved.begin()) else {
+                return;
+            };
+            if !batch.is_empty() {
+                return self.write(ctx, batch);
+            }
+            self.saved();
+        }
+    }
+
+    fn write(&mut self, ctx: &mut Context<Self>, batch: Batch) {
+        let log = self.links.log.clone();
+        let written = async move {
+            let Batch { snapshot, entries, hard_state } = batch;
+            if let Some(snapshot) = snapshot {
+                let _: () = ask(&log, InstallSnapshot(snapshot)).await?;
+            }
+            ask(&log, Append { entries, hard_state }).await
+        };
+        ctx.spawn(written.into_actor(self).map(|written: Result<(), Failure>, peer, ctx| {
+            match written {
+                Ok(()) => {
+                    peer.saved();
+                    peer.save(ctx);
+                    peer.proceed(ctx);
+                }
+                Err(failure) => peer.failed(ctx, failure),
+            }
+        }));
+    }
+
+    /// A write is durable: raft-rs goes on, and what waited for it may be said.
+    fn saved(&mut self) {
+        let Self { links, stage: Stage::Member(running), .. } = self else { return };
+        let Some((number, messages)) = running.unsaved.saved() else { return };
+        running.node.on_persist_ready(number);
+        for message in messages {
+            links.transport.send(logic::to_wire(message));
+        }
+    }
+
+    /// A member that votes alone leads as soon as it has applied what it has.
+    fn elect_sole_voter(&mut self) {
+        let Some(running) = self.running() else { return };
+        let raft = &running.node.raft;
+        let alone = running.voters() == [raft.id];
+        let whole = running.applied == raft.raft_log.last_index()
+            && raft.raft_log.persisted == raft.raft_log.last_index();
+        let idle = raft.state == StateRole::Follower && running.unsaved.is_empty();
+        if alone
+            && whole
+            && idle
+            && !mem::replace(&mut running.campaigned, true)
+            && let Err(error) = running.node.campaign()
+        {
+            tracing::warn!(%error, "cannot campaign");
+        }
+    }
+
+    fn tell_store(&mut self, ctx: &mut Context<Self>) {
+        let (epoch, store) = (self.epoch, self.links.store.clone());
+        let Some(running) = self.running() else { return };
+        if running.telling || running.outbox.is_empty() {
+            return;
+        }
+        running.telling = true;
+        let (events, delivered) = (mem::take(&mut running.outbox), running.delivered);
+        let told = store.send(Events { epoch, events }).into_actor(self);
+        ctx.spawn(told.map(move |told, peer, ctx| {
+            // A store that died takes this life with it: they are one unit.
+            if told.is_ok() {
+                peer.told(ctx, delivered);
+            }
+        }));
+    }
+
+    /// The store has done all of it.
+    fn told(&mut self, ctx: &mut Context<Self>, delivered: u64) {
+        let Some(running) = self.running() else { return };
+        running.telling = false;
+        running.applied = delivered;
+        running.node.advance_apply_to(delivered);
+        self.save_snapshot(ctx);
+        self.proceed(ctx);
+    }
+
+    /// Tells who wants to know that this member leads or does not, once the store knows.
+    fn announce(&mut self, ctx: &mut Context<Self>) {
+        let leadership = self.links.leadership.clone();
+        let Some(running) = self.running() else { return };
+        if running.announcing || running.telling || !running.outbox.is_empty() {
+            return;
+        }
+        let Some(change) = running.announcements.pop_front() else { return };
+        running.announcing = true;
+        ctx.spawn(leadership.send(change).into_actor(self).map(|_, peer, ctx| {
+            if let Some(running) = peer.running() {
+                running.announcing = false;
+            }
+            peer.announce(ctx);
+        }));
+    }
+
+    /// Writes a snapshot when enough has been applied since the last one.
+    fn save_snapshot(&mut self, ctx: &mut Context<Self>) {
+        let (log, view) = (self.links.log.clone(), self.links.published.view());
+        let interval = self.config.snapshot_interval;
+        let Some(running) = self.running() else { return };
+        if running.saving_snapshot || running.applied < running.snapshot_index + interval {
+            return;
+        }
+        let storage = running.node.store();
+        let Some(place) = storage.coverable(view.index()) else { return };
+        running.saving_snapshot = true;
+        let membership = logic::members_to_wire(storage.members().clone()).encode_to_vec().into();
+        let info = SnapshotInfo { index: place.index, term: place.term, membership };
+        let snapshot = crate::log::Snapshot { info, objects: Box::new(view.encode()) };
+        let saved = async move { ask(&log, SaveSnapshot(snapshot)).await };
+        ctx.spawn(saved.into_actor(self).map(move |saved: Result<(), Failure>, peer, ctx| {
+            match saved {
+                Ok(()) => peer.compact(ctx, place.index),
+                Err(failure) => peer.failed(ctx, failure),
+            }
+        }));
+    }
+
+    /// Forgets entries that a snapshot covers, but for a few.
+    fn compact(&mut self, ctx: &mut Context<Self>, covered: u64) {
+        let (log, to) = (self.links.log.clone(), covered.saturating_sub(self.config.entries_kept));
+        let Some(running) = self.running() else { return };
+        running.saving_snapshot = false;
+        running.snapshot_index = covered;
+        running.node.mut_store().compact(to);
+        let compacted = async move { ask(&log, Compact { to }).await };
+        ctx.spawn(compacted.into_actor(self).map(|compacted: Result<(), Failure>, peer, ctx| {
+            if let Err(failure) = compacted {
+                peer.failed(ctx, failure);
+            }
+        }));
+    }
+}
+
+impl Actor for Peer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (config, links) = (self.config.clone(), self.links.clone());
+        let recovered = async move { recover(&config, &links).await };
+        ctx.wait(recovered.into_actor(self).map(|beginning, peer, ctx| peer.begin(ctx, beginning)));
+    }
+}
+
+supervised!(Peer, mailbox = 1024);
+
+impl Handler<Propose> for Peer {
+    type Result = Result<(), Refused>;
+
+    fn handle(&mut self, propose: Propose, ctx: &mut Context<Self>) -> Self::Result {
+        let running = self.running().ok_or(Refused::NotLeading)?;
+        running.propose(propose)?;
+        self.proceed(ctx);
+        Ok(())
+    }
+}
+
+impl Handler<Receive> for Peer {
+    type Result = ();
+
+    fn handle(&mut self, Receive(message): Receive, ctx: &mut Context<Self>) {
+        let Some(running) = self.running() else { return };
+        let from = message.from;
+        let raft = &running.node.raft;
+        let ours = Ours { id: raft.id, last_index: raft.raft_log.last_index() };
+        let committed = raft.raft_log.committed;
+        let storage = running.node.store();
+        let committed_term = |index| {
+            let place = (index <= committed).then(|| storage.place(index)).flatten();
+            place.map(|place| place.term)
+        };
+        let checked = logic::from_wire(message)
+            .and_then(|message| logic::check(&message, &ours, committed_term).map(|()| message));
+        match checked {
+            Ok(message) => {
+                if let Err(error) = running.node.step(message) {
+                    tracing::debug!(from, %error, "raft does not take a message");
+                }
+            }
+            Err(reason) => tracing::warn!(from, %reason, "a message of a peer is dropped"),
+        }
+        self.proceed(ctx);
+    }
+}
+
+impl Handler<Report> for Peer {
+    type Result = ();
+
+    fn handle(&mut self, Report { to, delivery }: Report, ctx: &mut Context<Self>) {
+        if let Some(running) = self.running() {
+            match delivery {
+                Delivery::Unreachable => running.node.report_unreachable(to),
+                Delivery::SnapshotArrived => {
+                    running.node.report_snapshot(to, SnapshotStatus::Finish);
+                }
+                Delivery::SnapshotLost => {
+                    running.node.report_snapshot(to, SnapshotStatus::Failure);
+                }
+            }
+        }
+        self.proceed(ctx);
+    }
+}
+
+impl Handler<ReadIndex> for Peer {
+    type Result = ResponseFuture<Result<u64, NotLeading>>;
+
+    fn handle(&mut self, _: ReadIndex, ctx: &mut Context<Self>) -> Self::Result {
+        let Some(running) = self.running().filter(|running| running.leading.is_some()) else {
+            return Box::pin(async { Err(NotLeading) });
+        };
+        let (reply, answer) = oneshot::channel();
+        running.reads.add(reply);
+        self.proceed(ctx);
+        Box::pin(async { answer.await.unwrap_or(Err(NotLeading)) })
+    }
+}
+
+impl Handler<GetStatus> for Peer {
+    type Result = Option<Status>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Context<Self>) -> Self::Result {
+        self.running().map(|running| running.status())
+    }
+}

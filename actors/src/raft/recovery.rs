@@ -1,0 +1,176 @@
+//! How a peer begins: from its log, or with the first entries of a new cluster.
+
+use bytes::Bytes;
+use prost::Message;
+use protocol::{raftpb, wire::RaftMember};
+use raft::{RawNode, ReadOnlyOption, eraftpb::ConfState};
+
+use super::{
+    Config, Error, Founder, Links,
+    logger::logger,
+    logic::{from_entry, from_hard_state, members_from_wire},
+    storage::{Place, Storage},
+};
+use crate::{
+    log::{
+        Append, Begin, Cursor, Entry, EntryKind, HardState, ReadSnapshot, Recover, Recovered,
+        SnapshotInfo, Writer,
+    },
+    store::{Restore, View},
+    supervision::{Address, Closed},
+};
+
+/// An append of raft is about this large; a single entry may be larger.
+const MESSAGE_BYTES: u64 = 1 << 20;
+
+/// How many appends may be on the way to one member.
+const MESSAGES_IN_FLIGHT: usize = 256;
+
+/// How much may be proposed and not committed.
+const UNCOMMITTED_BYTES: u64 = 64 << 20;
+
+/// How much is handed to the store at once.
+const COMMITTED_BYTES: u64 = 4 << 20;
+
+/// The term of the entries that found a cluster.
+const FOUNDING_TERM: u64 = 1;
+
+/// Where a peer begins.
+pub(super) struct Beginning {
+    pub(super) node: RawNode<Storage>,
+    /// What the snapshot holds.
+    pub(super) view: View,
+}
+
+/// Why nothing could begin.
+pub(super) enum Failure {
+    /// For good.
+    Ended(Error),
+    /// The log died and is restarting; the next life will find it.
+    LogRestarting,
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Ended(error.into())
+    }
+}
+
+/// Asks the log, and answers only once it has.
+pub(super) async fn ask<M, T, E>(log: &Address<Writer>, message: M) -> Result<T, Failure>
+where
+    Writer: actix::Handler<M>,
+    M: actix::Message<Result = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Error> + Send + 'static,
+{
+    match log.send(message).await {
+        Ok(answer) => answer.map_err(|error| Failure::Ended(error.into())),
+        Err(Closed) => Err(Failure::LogRestarting),
+    }
+}
+
+/// Reads the log, or founds a new one.
+pub(super) async fn recover(config: &Config, links: &Links) -> Result<Beginning, Failure> {
+    let log = &links.log;
+    let mut recovered: Recovered = ask(log, Recover).await?;
+    let member = match recovered.member.take() {
+        Some(member) if member.node_id == config.member.node_id => member,
+        Some(member) => {
+            let (found, expected) = (member.node_id, config.member.node_id.clone());
+            return Err(Error::AnotherNode { found, expected }.into());
+        }
+        None => {
+            let member = config.member.clone();
+            let _: () = ask(log, Begin(member.clone())).await?;
+            member
+        }
+    };
+    // A crash may come between the two steps of founding.
+    if recovered.entries.is_empty() && recovered.snapshot.is_none() {
+        recovered = found(&config.founders);
+        let hard_state = Some(recovered.hard_state);
+        let _: () = ask(log, Append { entries: recovered.entries.clone(), hard_state }).await?;
+    }
+    let view = match &recovered.snapshot {
+        Some(snapshot) => read_snapshot(log, snapshot).await?,
+        None => View::default(),
+    };
+    let node = start(config, links, member.raft_id, recovered)?;
+    Ok(Beginning { node, view })
+}
+
+/// The log of a cluster that begins: its founders join it, and that is agreed.
+fn found(founders: &[Founder]) -> Recovered {
+    let entries: Vec<_> =
+        (1..).zip(founders).map(|(index, founder)| joins(index, founder)).collect();
+    let commit = entries.len() as u64;
+    let hard_state = HardState { term: FOUNDING_TERM, vote: 0, commit };
+    Recovered { hard_state, entries, ..Recovered::default() }
+}
+
+fn joins(index: u64, founder: &Founder) -> Entry {
+    let member = RaftMember {
+        raft_id: founder.raft_id,
+        node_id: founder.node_id.clone(),
+        addr: founder.address.clone(),
+        status: Some(Default::default()),
+    };
+    let change = raftpb::ConfChange {
+        r#type: Some(raftpb::ConfChangeType::ConfChangeAddNode.into()),
+        node_id: Some(founder.raft_id),
+        context: Some(member.encode_to_vec().into()),
+        ..Default::default()
+    };
+    let data = Bytes::from(change.encode_to_vec());
+    Entry { index, term: FOUNDING_TERM, kind: EntryKind::ConfChange, data }
+}
+
+async fn read_snapshot(log: &Address<Writer>, info: &SnapshotInfo) -> Result<View, Failure> {
+    let (mut restore, mut from) = (Restore::default(), Some(Cursor::default()));
+    while let Some(cursor) = from {
+        let part = ask(log, ReadSnapshot { from: cursor }).await?;
+        for object in part.objects {
+            restore.add(&object)?;
+        }
+        from = part.next;
+    }
+    Ok(restore.finish(info.index))
+}
+
+fn start(
+    config: &Config,
+    links: &Links,
+    raft_id: u64,
+    recovered: Recovered,
+) -> Result<RawNode<Storage>, Error> {
+    let (cut, members) = match recovered.snapshot {
+        Some(SnapshotInfo { index, term, membership }) => {
+            let members = raftpb::ConfState::decode(membership).map_err(|_| Error::Members)?;
+            (Place { index, term }, members_from_wire(members))
+        }
+        None => (Place::default(), ConfState::default()),
+    };
+    let entries = recovered.entries.into_iter().map(from_entry).collect();
+    let hard_state = from_hard_state(recovered.hard_state);
+    let storage = Storage::new(links.published.clone(), hard_state, members, cut, entries);
+    let settings = raft::Config {
+        id: raft_id,
+        election_tick: config.election_ticks.start,
+        min_election_tick: config.election_ticks.start,
+        max_election_tick: config.election_ticks.end,
+        heartbeat_tick: config.heartbeat_ticks,
+        applied: cut.index,
+        max_size_per_msg: MESSAGE_BYTES,
+        max_inflight_msgs: MESSAGES_IN_FLIGHT,
+        max_uncommitted_size: UNCOMMITTED_BYTES,
+        max_committed_size_per_ready: COMMITTED_BYTES,
+        check_quorum: true,
+        pre_vote: true,
+        read_only_option: ReadOnlyOption::Safe,
+        // It sends appends that followers acknowledge without having them.
+        batch_append: false,
+        ..raft::Config::default()
+    };
+    RawNode::new(&settings, storage, &logger()).map_err(|error| Error::Refused(error.to_string()))
+}

@@ -1,0 +1,213 @@
+//! Peers with production logs on simulated disks, alone and as three.
+
+mod decisions;
+mod rig;
+
+use std::time::Duration;
+
+use rig::{Machine, Network, create, run};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+use crate::{
+    log::simulated::{Crash, Temper},
+    store::{NotWritten, TransactError},
+};
+
+const LONG: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_new_cluster_of_one_leads_at_once_and_takes_writes() {
+    run(async || {
+        let mut machine = Machine::alone(1);
+        let began = Instant::now();
+        machine.start();
+        machine.until_leading().await;
+        assert!(began.elapsed() < TICK, "a sole voter waits for no election");
+        create(&machine.store(), "a").await.expect("written");
+        assert_eq!(machine.names(), ["a"]);
+    });
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_any_crash() {
+    run(async || {
+        let mut machine = Machine::alone(2);
+        machine.start();
+        machine.until_leading().await;
+        for (number, crash) in
+            [Crash::Process, Crash::Power].into_iter().cycle().take(6).enumerate()
+        {
+            let name = format!("s{number}");
+            create(&machine.store(), &name).await.expect("written");
+            machine.crash(crash);
+            machine.start();
+            machine.until_leading().await;
+            assert_eq!(machine.names().len(), number + 1);
+        }
+    });
+}
+
+#[test]
+fn snapshots_and_compaction_lose_nothing() {
+    run(async || {
+        let mut machine = Machine::alone(3);
+        machine.config.snapshot_interval = 20;
+        machine.config.entries_kept = 5;
+        machine.start();
+        machine.until_leading().await;
+        for number in 0..100 {
+            create(&machine.store(), &format!("s{number}")).await.expect("written");
+        }
+        sleep(Duration::from_secs(1)).await;
+        let snapshots = machine.files().into_iter().filter(|name| name.ends_with(".snapshot"));
+        assert_eq!(snapshots.count(), 1);
+        machine.crash(Crash::Power);
+        machine.start();
+        machine.until_leading().await;
+        assert_eq!(machine.names().len(), 100);
+        machine.store().view().verify_indices();
+    });
+}
+
+#[test]
+fn a_peer_that_dies_begins_again_with_its_store() {
+    run(async || {
+        let mut machine = Machine::alone(4);
+        machine.start();
+        machine.until_leading().await;
+        create(&machine.store(), "a").await.expect("written");
+        let deadly = machine.store().transact(|_| -> Result<(), ()> { panic!("a bug") }).await;
+        assert!(matches!(deadly, Err(TransactError::NotWritten(_))));
+        machine.until_following().await;
+        machine.until_leading().await;
+        create(&machine.store(), "b").await.expect("written");
+        assert_eq!(machine.names(), ["a", "b"]);
+    });
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_peer_and_acknowledges_nothing() {
+    run(async || {
+        let mut machine = Machine::alone(5);
+        machine.start();
+        machine.until_leading().await;
+        machine.disk.set_temper(Temper { syncs_until_failure: Some(0), ..Temper::default() });
+        let outcome = create(&machine.store(), "a").await;
+        assert_eq!(outcome, Err(TransactError::OutcomeUnknown));
+        sleep(Duration::from_secs(1)).await;
+        let ended = machine.ended.borrow().clone();
+        assert!(matches!(ended.as_slice(), [Error::Log(log::Error::Failed { .. })]), "{ended:?}");
+        let refused = create(&machine.store(), "b").await;
+        assert_eq!(refused, Err(TransactError::NotWritten(NotWritten::NotLeading)));
+    });
+}
+
+#[test]
+fn the_log_of_another_node_is_refused() {
+    run(async || {
+        let mut machine = Machine::alone(6);
+        machine.start();
+        machine.until_leading().await;
+        machine.crash(Crash::Process);
+        machine.config.member.node_id = "another".to_owned();
+        machine.start();
+        sleep(Duration::from_secs(1)).await;
+        let ended = machine.ended.borrow().clone();
+        assert!(matches!(ended.as_slice(), [Error::AnotherNode { .. }]), "{ended:?}");
+    });
+}
+
+#[test]
+fn reads_wait_for_what_was_acknowledged() {
+    run(async || {
+        let mut machine = Machine::alone(7);
+        machine.start();
+        machine.until_leading().await;
+        create(&machine.store(), "a").await.expect("written");
+        let peer = machine.peer();
+        let (first, second) = tokio::join!(peer.send(ReadIndex), peer.send(ReadIndex));
+        let index = machine.store().view().index();
+        assert_eq!((first, second), (Ok(Ok(index)), Ok(Ok(index))));
+        let status = peer.send(GetStatus).await.expect("alive").expect("a member");
+        assert_eq!((status.applied, status.committed, status.last), (index, index, index));
+        assert_eq!((status.leader, status.voters), (Some(1), vec![1]));
+    });
+}
+
+#[test]
+fn three_agree_and_go_on_without_one() {
+    run(async || {
+        let network = Network::default();
+        let mut machines = network.three(8);
+        machines.iter_mut().for_each(Machine::start);
+        let leader = network.until_leader(&machines).await;
+        for number in 0..20 {
+            create(&machines[leader].store(), &format!("s{number}")).await.expect("written");
+        }
+        machines[leader].crash(Crash::Power);
+        let next = network.until_leader(&machines).await;
+        assert_ne!(next, leader);
+        let late = timeout(LONG, create(&machines[next].store(), "late")).await;
+        assert_eq!(late, Ok(Ok(())));
+        machines[leader].start();
+        sleep(Duration::from_secs(5)).await;
+        for machine in &machines {
+            assert_eq!(machine.names().len(), 21, "{}", machine.config.member.node_id);
+            machine.store().view().verify_indices();
+        }
+        let followers = (0..3).filter(|number| *number != network.leader(&machines).expect("one"));
+        for follower in followers {
+            let peer = machines[follower].peer();
+            assert_eq!(peer.send(ReadIndex).await, Ok(Err(NotLeading)));
+        }
+    });
+}
+
+#[test]
+fn a_leader_that_is_cut_off_says_that_it_does_not_know() {
+    run(async || {
+        let network = Network::default();
+        let mut machines = network.three(9);
+        machines.iter_mut().for_each(Machine::start);
+        let leader = network.until_leader(&machines).await;
+        create(&machines[leader].store(), "before").await.expect("written");
+        network.cut_off(leader as u64 + 1);
+        let outcome = timeout(LONG, create(&machines[leader].store(), "lost")).await;
+        assert_eq!(outcome, Ok(Err(TransactError::OutcomeUnknown)));
+        network.heal();
+        let next = network.until_leader(&machines).await;
+        create(&machines[next].store(), "after").await.expect("written");
+        sleep(Duration::from_secs(5)).await;
+        for machine in &machines {
+            assert_eq!(machine.names(), ["after", "before"]);
+        }
+    });
+}
+
+#[test]
+fn a_member_that_is_far_behind_gets_a_snapshot() {
+    run(async || {
+        let network = Network::default();
+        let mut machines = network.three(10);
+        for machine in &mut machines {
+            machine.config.snapshot_interval = 10;
+            machine.config.entries_kept = 2;
+            machine.start();
+        }
+        let leader = network.until_leader(&machines).await;
+        let behind = (leader + 1) % 3;
+        machines[behind].crash(Crash::Power);
+        for number in 0..50 {
+            create(&machines[leader].store(), &format!("s{number}")).await.expect("written");
+        }
+        machines[behind].start();
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(machines[behind].names().len(), 50);
+        machines[behind].store().view().verify_indices();
+        machines[behind].crash(Crash::Power);
+        machines[behind].start();
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(machines[behind].names().len(), 50, "also from its own disk");
+    });
+}

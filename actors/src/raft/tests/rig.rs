@@ -1,0 +1,283 @@
+//! Machines with a disk, and a network between them that can be cut.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{Actor, Context, Handler};
+use protocol::{objects::Service, raftpb, wire};
+use tokio::{sync::mpsc, task::LocalSet, time::sleep};
+
+use crate::{
+    environment::testing::environment,
+    log::{
+        self, Options, Writer,
+        simulated::{Crash, SimulatedDisk, ToyCipher},
+    },
+    raft::{
+        Config, Delivery, Ended, Error, Founder, LeadershipChanged, Links, Peer, Receive, Report,
+        Transport,
+    },
+    store::{self, MemoryStore, Published, Store, TransactError},
+    supervised,
+    supervision::{Address, Budget, Census, Tree},
+};
+
+const BUDGET: Budget = Budget { restarts: 5, within: Duration::from_secs(60) };
+
+pub(super) fn run(test: impl AsyncFnOnce()) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.expect("a runtime"), test());
+}
+
+pub(super) fn create(
+    store: &Store,
+    name: &str,
+) -> impl Future<Output = Result<(), TransactError<store::Error>>> + use<> {
+    let annotations = wire::Annotations { name: name.to_owned(), ..Default::default() };
+    let spec = wire::ServiceSpec { annotations: Some(annotations), ..Default::default() };
+    let service = wire::Service { id: name.to_owned(), spec: Some(spec), ..Default::default() };
+    store.transact(move |head| head.create(Service::from(service)))
+}
+
+/// Hears what a peer tells the rest of the program.
+struct Listener {
+    leads: Rc<RefCell<Option<u64>>>,
+    ended: Rc<RefCell<Vec<Error>>>,
+}
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+supervised!(Listener, mailbox = 16);
+
+impl Handler<LeadershipChanged> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, changed: LeadershipChanged, _: &mut Context<Self>) {
+        *self.leads.borrow_mut() = changed.term;
+    }
+}
+
+impl Handler<Ended> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, ended: Ended, _: &mut Context<Self>) {
+        self.ended.borrow_mut().push(ended.error);
+    }
+}
+
+struct Nowhere;
+
+impl Transport for Nowhere {
+    fn send(&self, message: raftpb::Message) {
+        panic!("a member that is alone sends {message:?}");
+    }
+}
+
+pub(super) struct Machine {
+    pub(super) config: Config,
+    pub(super) disk: SimulatedDisk,
+    pub(super) ended: Rc<RefCell<Vec<Error>>>,
+    leads: Rc<RefCell<Option<u64>>>,
+    network: Option<Network>,
+    alive: Option<Alive>,
+}
+
+struct Alive {
+    tree: Tree,
+    peer: Address<Peer>,
+    store: Store,
+}
+
+impl Machine {
+    pub(super) fn alone(seed: u64) -> Self {
+        let member = log::Member {
+            raft_id: 1,
+            node_id: "node-1".to_owned(),
+            cluster_id: "cluster".to_owned(),
+        };
+        Self {
+            config: Config::alone(member, "node-1:4242".to_owned(), seed),
+            disk: SimulatedDisk::new(seed),
+            ended: Rc::default(),
+            leads: Rc::default(),
+            network: None,
+            alive: None,
+        }
+    }
+
+    pub(super) fn start(&mut self) {
+        let tree = Tree::root("machine", BUDGET, Census::default(), |_| {});
+        let options = Options { segment_bytes: 64 * 1024, ..Options::default() };
+        let writer = Writer::factory(self.disk.mount(), ToyCipher { key: 7 }, options);
+        let log = tree.child("log", writer);
+        let (leads, ended) = (self.leads.clone(), self.ended.clone());
+        let listener = tree
+            .child("listener", move |_| Listener { leads: leads.clone(), ended: ended.clone() });
+        let unit = tree.unit("unit", BUDGET);
+        let published = Published::default();
+        let memory = MemoryStore::factory(published.clone(), environment());
+        let memory = unit.child("store", memory);
+        let raft_id = self.config.member.raft_id;
+        let transport: Arc<dyn Transport> = match &self.network {
+            Some(network) => network.attach(raft_id),
+            None => Arc::new(Nowhere),
+        };
+        let links = Links {
+            log,
+            store: memory.clone(),
+            published: published.clone(),
+            transport,
+            leadership: listener.recipient(),
+            ended: listener.recipient(),
+        };
+        let peer = unit.child_with_address("raft", Peer::factory(self.config.clone(), links));
+        if let Some(network) = &self.network {
+            network.0.borrow_mut().peers.insert(raft_id, peer.clone());
+        }
+        self.alive = Some(Alive { tree, peer, store: Store::new(memory, published) });
+    }
+
+    pub(super) fn crash(&mut self, crash: Crash) {
+        let Alive { tree, .. } = self.alive.take().expect("alive");
+        tree.abort();
+        self.disk.crash(crash);
+        *self.leads.borrow_mut() = None;
+        if let Some(network) = &self.network {
+            network.0.borrow_mut().peers.remove(&self.config.member.raft_id);
+        }
+    }
+
+    pub(super) fn store(&self) -> Store {
+        self.alive.as_ref().expect("alive").store.clone()
+    }
+
+    pub(super) fn peer(&self) -> Address<Peer> {
+        self.alive.as_ref().expect("alive").peer.clone()
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.store().view().services().map(|service| service.name().to_owned()).collect()
+    }
+
+    pub(super) fn files(&self) -> Vec<String> {
+        log::Disk::list(&self.disk.mount()).expect("listed")
+    }
+
+    pub(super) async fn until_leading(&self) {
+        self.until(|leads| leads.is_some()).await;
+    }
+
+    pub(super) async fn until_following(&self) {
+        self.until(|leads| leads.is_none()).await;
+    }
+
+    async fn until(&self, wanted: impl Fn(Option<u64>) -> bool) {
+        for _ in 0..30_000 {
+            sleep(Duration::from_millis(1)).await;
+            if wanted(*self.leads.borrow()) {
+                return;
+            }
+        }
+        panic!("thirty seconds were not enough");
+    }
+}
+
+/// Delivers in order after a millisecond, except to and from members that are cut off.
+#[derive(Clone, Default)]
+pub(super) struct Network(Rc<RefCell<Wires>>);
+
+#[derive(Default)]
+struct Wires {
+    peers: BTreeMap<u64, Address<Peer>>,
+    cut_off: BTreeSet<u64>,
+}
+
+struct Plug(mpsc::UnboundedSender<raftpb::Message>);
+
+impl Transport for Plug {
+    fn send(&self, message: raftpb::Message) {
+        self.0.send(message).ok();
+    }
+}
+
+impl Network {
+    pub(super) fn three(&self, seed: u64) -> Vec<Machine> {
+        let founders: Vec<_> = (1..=3)
+            .map(|raft_id| Founder {
+                raft_id,
+                node_id: format!("node-{raft_id}"),
+                address: format!("node-{raft_id}:4242"),
+            })
+            .collect();
+        let machine = |founder: &Founder| {
+            let mut machine = Machine::alone(seed + founder.raft_id);
+            machine.config.member.raft_id = founder.raft_id;
+            machine.config.member.node_id = founder.node_id.clone();
+            machine.config.founders = founders.clone();
+            machine.network = Some(self.clone());
+            machine
+        };
+        founders.iter().map(machine).collect()
+    }
+
+    fn attach(&self, from: u64) -> Arc<dyn Transport> {
+        let (plug, mut wire) = mpsc::unbounded_channel::<raftpb::Message>();
+        let network = self.clone();
+        #[expect(clippy::disallowed_methods, reason = "the network is no actor")]
+        tokio::task::spawn_local(async move {
+            while let Some(message) = wire.recv().await {
+                sleep(Duration::from_millis(1)).await;
+                network.carry(from, message);
+            }
+        });
+        Arc::new(Plug(plug))
+    }
+
+    fn carry(&self, from: u64, message: raftpb::Message) {
+        let wires = self.0.borrow();
+        let to = message.to.expect("addressed");
+        let snapshot = message.r#type() == raftpb::MessageType::MsgSnap;
+        let open = !wires.cut_off.contains(&from) && !wires.cut_off.contains(&to);
+        let arrived = open
+            && wires.peers.get(&to).is_some_and(|peer| peer.try_send(Receive(message)).is_ok());
+        let delivery = match (snapshot, arrived) {
+            (true, true) => Delivery::SnapshotArrived,
+            (true, false) => Delivery::SnapshotLost,
+            (false, false) => Delivery::Unreachable,
+            (false, true) => return,
+        };
+        if let Some(sender) = wires.peers.get(&from) {
+            sender.try_send(Report { to, delivery }).ok();
+        }
+    }
+
+    pub(super) fn cut_off(&self, member: u64) {
+        self.0.borrow_mut().cut_off.insert(member);
+    }
+
+    pub(super) fn heal(&self) {
+        self.0.borrow_mut().cut_off.clear();
+    }
+
+    pub(super) fn leader(&self, machines: &[Machine]) -> Option<usize> {
+        machines.iter().position(|machine| machine.leads.borrow().is_some())
+    }
+
+    pub(super) async fn until_leader(&self, machines: &[Machine]) -> usize {
+        for _ in 0..3_000 {
+            if let Some(leader) = self.leader(machines) {
+                return leader;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("thirty seconds without a leader");
+    }
+}
