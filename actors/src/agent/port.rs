@@ -1,13 +1,12 @@
-//! What the agent needs of the world: managers to talk to and an executor for its tasks.
+//! What the agent needs of the world: managers to talk to, an executor for its tasks, and a small
+//! database.
 //!
-//! Tasks cross these ports in their wire form: it is what a manager sends.
+//! Tasks cross these ports in their wire form: it is what a manager sends and the database keeps.
 
-use std::rc::Rc;
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
-use futures_util::future::LocalBoxFuture;
-use futures_util::stream::LocalBoxStream;
-use protocol::wire;
+use futures_util::{future::LocalBoxFuture, stream::LocalBoxStream};
+use protocol::{id::TaskId, wire};
 
 /// What a manager answers to one question. Dropping it gives the question up.
 pub type Answer<T> = LocalBoxFuture<'static, Result<T, ManagerError>>;
@@ -127,3 +126,48 @@ pub enum ExecutorError {
 fn after_colon(reason: Option<&str>) -> String {
     reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
+
+/// What the node must still know after its daemon has been killed: its tasks and how far they got
+/// (cluster-security-dispatch §14). A machine may lose it: the managers send the tasks again.
+pub trait TaskDatabase: 'static {
+    /// Everything that is kept, in the order of ids.
+    fn load(&self) -> LocalBoxFuture<'static, Result<Vec<StoredTask>, DatabaseError>>;
+
+    /// Writes in order, all or nothing. When it returns, the successor of a killed daemon will
+    /// read it.
+    fn write(
+        &self,
+        changes: Vec<DatabaseChange>,
+    ) -> LocalBoxFuture<'static, Result<(), DatabaseError>>;
+}
+
+/// What the database keeps of one task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredTask {
+    /// Its id.
+    pub id: TaskId,
+    /// The task without its status. None when only a status was ever written.
+    pub task: Option<Arc<wire::Task>>,
+    /// How far it got on this node.
+    pub status: Option<wire::TaskStatus>,
+    /// Whether a manager still wants it here.
+    pub assigned: bool,
+}
+
+/// One change to the database.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DatabaseChange {
+    /// Keeps the task; its status is not part of it.
+    PutTask(Arc<wire::Task>),
+    /// Keeps how far it got.
+    PutStatus(TaskId, wire::TaskStatus),
+    /// Keeps whether a manager wants it here.
+    PutAssigned(TaskId, bool),
+    /// Forgets everything about it.
+    Remove(TaskId),
+}
+
+/// The database could not be read or written.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct DatabaseError(pub String);

@@ -205,6 +205,32 @@ fn a_tree_that_keeps_dying_restarts_its_parent_and_at_last_gives_up() {
 }
 
 #[test]
+fn a_tree_of_one_child_gives_up_as_soon_as_its_budget_is_spent() {
+    simulate(async || {
+        let (shared, census) = (Shared::default(), Census::default());
+        let (tree, lost) = root(&census);
+        let deadly = tree.child("deadly", shared.factory());
+        while lost.borrow().is_empty() {
+            deadly.send(Die).await.ok();
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(*shared.lives.borrow(), [0, 1, 2, 3], "once, and as often as the budget says");
+    });
+}
+
+#[test]
+fn a_tree_that_is_stopped_is_forgotten_by_its_parent() {
+    simulate(async || {
+        let census = Census::default();
+        let (tree, _) = root(&census);
+        let inner = tree.subtree("inner", BUDGET);
+        inner.child("quiet", Shared::default().factory());
+        inner.stop().await;
+        assert!(tree.has_no_members());
+    });
+}
+
+#[test]
 fn the_children_of_a_unit_live_and_die_together() {
     simulate(async || {
         let (first, second, census) = (Shared::default(), Shared::default(), Census::default());

@@ -164,6 +164,22 @@ impl Tree {
                 Member::Tree(tree) => Box::pin(tree.stop()).await,
             }
         }
+        if let Some(parent) = &self.inner.parent {
+            parent.forget(self);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_no_members(&self) -> bool {
+        self.inner.members.borrow().is_empty()
+    }
+
+    /// Forgets a tree inside this one that is over.
+    fn forget(&self, over: &Self) {
+        self.inner.members.borrow_mut().retain(|member| match member {
+            Member::Child { .. } => true,
+            Member::Tree(tree) => !Rc::ptr_eq(&tree.inner, &over.inner),
+        });
     }
 
     /// Ends everything at once, in the middle of whatever it does, as a crash would.
@@ -200,7 +216,12 @@ impl Tree {
 
     /// The children died too often: starts all of them again, or leaves it to the parent.
     fn escalate(&self, reason: &str) {
-        let verdict = self.inner.restarts.borrow_mut().count(self.inner.began.elapsed());
+        let verdict = if self.is_lone() {
+            // Starting the whole tree again is what was just done too often.
+            Verdict::Escalate
+        } else {
+            self.inner.restarts.borrow_mut().count(self.inner.began.elapsed())
+        };
         let verdict = match (verdict, &self.inner.parent) {
             (Verdict::Restart(_), _) => verdict,
             (Verdict::Escalate, Some(parent)) => parent.died(reason),
@@ -217,6 +238,11 @@ impl Tree {
                 tree.tell_forwards(Command::Restart);
             }
         });
+    }
+
+    /// Whether one child is all there is.
+    fn is_lone(&self) -> bool {
+        matches!(self.inner.members.borrow()[..], [Member::Child { .. }])
     }
 
     fn give_up(&self, reason: &str) {

@@ -1,0 +1,242 @@
+//! Agent, session, reporter and tasks together, on the paused clock.
+
+use std::time::Duration;
+
+use protocol::{
+    id::TaskId,
+    wire::{self, TaskState, task_status::RuntimeStatus},
+};
+use tokio::{task::LocalSet, time::sleep};
+
+use super::manager::{Node, task};
+use crate::agent::port::ExecutorError;
+
+/// Runs a test on one thread and the paused clock, as the agent's own thread runs.
+fn simulate(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, test());
+}
+
+fn a() -> TaskId {
+    TaskId::from("a")
+}
+
+fn b() -> TaskId {
+    TaskId::from("b")
+}
+
+/// A node to which one task is assigned.
+fn with_a() -> Node {
+    let node = Node::default();
+    node.manager.assign(&[task(&a(), TaskState::Running)]);
+    node
+}
+
+#[test]
+fn a_task_runs_to_its_end_and_every_state_is_stored() {
+    simulate(async || {
+        let node = with_a();
+        let _tree = node.boot();
+        node.until_reported(&a(), TaskState::Running).await;
+        node.machine.exit(&a(), 0);
+        node.until_reported(&a(), TaskState::Complete).await;
+        let status = node.manager.statuses(&a()).pop().expect("reported");
+        assert_eq!((status.message.as_str(), status.err.as_str()), ("finished", ""));
+        let stored = node.database.stored(&a()).expect("stored");
+        assert_eq!(stored.status, Some(status));
+        let all = ["resolve", "prepare", "start", "wait"];
+        assert_eq!(node.machine.journal(&a()), all);
+    });
+}
+
+#[test]
+fn a_bad_exit_code_fails_the_task_and_says_which() {
+    simulate(async || {
+        let node = with_a();
+        let _tree = node.boot();
+        node.until_reported(&a(), TaskState::Running).await;
+        node.machine.exit(&a(), 3);
+        node.until_reported(&a(), TaskState::Failed).await;
+        let status = node.manager.statuses(&a()).pop().expect("reported");
+        assert_eq!(status.err, "task: non-zero exit (3)");
+        let Some(RuntimeStatus::Container(container)) = status.runtime_status else {
+            panic!("no container status")
+        };
+        assert_eq!(container.exit_code, 3);
+    });
+}
+
+#[test]
+fn a_task_that_shall_stop_is_shut_down() {
+    simulate(async || {
+        let node = with_a();
+        let _tree = node.boot();
+        node.until_reported(&a(), TaskState::Running).await;
+        node.manager.assign(&[task(&a(), TaskState::Shutdown)]);
+        node.until_reported(&a(), TaskState::Shutdown).await;
+        assert!(node.machine.running().is_empty());
+        assert!(!node.machine.overlapped(), "one operation at a time");
+    });
+}
+
+#[test]
+fn a_task_that_is_no_longer_assigned_leaves_nothing_behind() {
+    simulate(async || {
+        let node = with_a();
+        let _tree = node.boot();
+        node.until_reported(&a(), TaskState::Running).await;
+        node.manager.assign(&[]);
+        node.until("removed", |node| node.machine.present().is_empty()).await;
+        node.until("forgotten", |node| node.database.stored(&a()).is_none()).await;
+        let left = |node: &Node| {
+            node.census.report().iter().all(|actor| !actor.path.starts_with("agent/task"))
+        };
+        node.until("its actor has ended", left).await;
+    });
+}
+
+#[test]
+fn a_killed_daemon_goes_on_with_its_tasks_before_it_finds_a_manager() {
+    simulate(async || {
+        let node = with_a();
+        let killed = node.boot();
+        node.until_reported(&a(), TaskState::Running).await;
+        killed.abort();
+        node.manager.leave();
+        node.machine.exit(&a(), 4);
+        let _tree = node.boot();
+        let failed = |node: &Node| {
+            let stored = node.database.stored(&a()).and_then(|stored| stored.status);
+            stored.is_some_and(|status| status.state() == TaskState::Failed)
+        };
+        node.until("the exit is known", failed).await;
+        assert_eq!(node.machine.starts(&a()), 1);
+        node.manager.come_back();
+        node.until_reported(&a(), TaskState::Failed).await;
+    });
+}
+
+#[test]
+fn a_daemon_killed_while_it_removes_a_task_finishes_that_first() {
+    simulate(async || {
+        let node = with_a();
+        let killed = node.boot();
+        node.until_reported(&a(), TaskState::Running).await;
+        node.machine.refuse(&a(), ExecutorError::Temporary("busy".to_owned()));
+        node.manager.assign(&[]);
+        let marked = |node: &Node| !node.database.stored(&a()).expect("kept").assigned;
+        node.until("marked", marked).await;
+        killed.abort();
+        node.manager.leave();
+        node.machine.allow(&a());
+        let _tree = node.boot();
+        node.until("removed", |node| node.machine.present().is_empty()).await;
+        node.until("forgotten", |node| node.database.stored(&a()).is_none()).await;
+    });
+}
+
+#[test]
+fn nothing_starts_and_nothing_is_reported_while_the_database_is_full() {
+    simulate(async || {
+        let node = with_a();
+        node.database.set_full(true);
+        let _tree = node.boot();
+        node.until("registered", |node| node.manager.heartbeats() > 0).await;
+        sleep(Duration::from_secs(3)).await;
+        assert!(node.machine.present().is_empty());
+        node.database.set_full(false);
+        node.until_reported(&a(), TaskState::Running).await;
+        node.database.set_full(true);
+        node.machine.exit(&a(), 0);
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(node.manager.reported(&a()).last(), Some(&TaskState::Running));
+        node.database.set_full(false);
+        node.until_reported(&a(), TaskState::Complete).await;
+    });
+}
+
+#[test]
+fn a_manager_that_was_away_hears_everything_when_it_is_back() {
+    simulate(async || {
+        let node = with_a();
+        let _tree = node.boot();
+        node.until_reported(&a(), TaskState::Running).await;
+        node.manager.leave();
+        node.machine.exit(&a(), 0);
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(node.manager.reported(&a()).last(), Some(&TaskState::Running));
+        node.manager.come_back();
+        node.until_reported(&a(), TaskState::Complete).await;
+        let last = node.manager.sessions().pop().expect("a session");
+        assert_eq!(last.session_id, "s1", "the session is resumed");
+    });
+}
+
+#[test]
+fn heartbeats_keep_their_period() {
+    simulate(async || {
+        let node = Node::default();
+        let _tree = node.boot();
+        node.until("registered", |node| node.manager.heartbeats() > 0).await;
+        sleep(Duration::from_secs(26)).await;
+        assert_eq!(node.manager.heartbeats(), 6);
+    });
+}
+
+#[test]
+fn a_changed_machine_opens_a_new_session_within_twenty_seconds() {
+    simulate(async || {
+        let node = Node::default();
+        let _tree = node.boot();
+        node.until("registered", |node| node.manager.heartbeats() > 0).await;
+        let larger = wire::NodeDescription {
+            hostname: "larger".to_owned(),
+            ..wire::NodeDescription::default()
+        };
+        node.machine.describe_as(larger.clone());
+        sleep(Duration::from_secs(21)).await;
+        let sessions = node.manager.sessions();
+        assert_eq!(sessions.len(), 2);
+        assert_eq!((&sessions[1].description, &*sessions[1].session_id), (&Some(larger), "s1"));
+    });
+}
+
+#[test]
+fn a_task_whose_actor_keeps_dying_fails_and_its_neighbours_run_on() {
+    simulate(async || {
+        let node = Node::default();
+        node.machine.curse(&a());
+        let both = [task(&a(), TaskState::Running), task(&b(), TaskState::Running)];
+        node.manager.assign(&both);
+        let _tree = node.boot();
+        node.until_reported(&a(), TaskState::Failed).await;
+        let status = node.manager.statuses(&a()).pop().expect("reported");
+        assert!(status.err.contains("the task is cursed"), "{}", status.err);
+        let tried = node.machine.journal(&a()).into_iter().filter(|step| *step == "prepare");
+        assert_eq!(tried.count(), 4, "once, and three times more");
+        node.until_reported(&b(), TaskState::Running).await;
+    });
+}
+
+#[test]
+fn a_temporary_error_is_reported_and_tried_again_every_second() {
+    simulate(async || {
+        let node = with_a();
+        node.machine.refuse(&a(), ExecutorError::Temporary("not yet".to_owned()));
+        let _tree = node.boot();
+        let told = |node: &Node| {
+            node.manager.statuses(&a()).last().is_some_and(|status| status.err == "not yet")
+        };
+        node.until("told", told).await;
+        sleep(Duration::from_secs(5)).await;
+        let tried = node.machine.journal(&a()).into_iter().filter(|step| *step == "prepare");
+        assert!((5..=6).contains(&tried.count()));
+        node.machine.allow(&a());
+        node.until_reported(&a(), TaskState::Running).await;
+        assert_eq!(node.manager.statuses(&a()).pop().expect("reported").err, "");
+    });
+}
