@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod ca;
 pub mod cluster;
+pub mod control;
 pub mod environment;
 pub mod log;
 pub mod raft;

@@ -1,0 +1,125 @@
+//! What each kind offers to filters.
+
+use std::sync::Arc;
+
+use protocol::{
+    objects::{Cluster, Node, Service, Task, TaskState},
+    wire::{
+        ListClustersRequest, ListNodesRequest, ListServicesRequest, ListTasksRequest, TaskSpec,
+        task_spec::Runtime,
+    },
+};
+
+use super::{Filters, Labels, Subject, any, labels_hold, select, up_to_date::is_up_to_date};
+use crate::store::View;
+
+/// The clusters that a request asks for.
+pub fn clusters<'a>(view: &'a View, request: &ListClustersRequest) -> Vec<&'a Arc<Cluster>> {
+    let wanted = request.filters.clone().unwrap_or_default();
+    let filters = Filters {
+        names: &wanted.names,
+        name_prefixes: &wanted.name_prefixes,
+        id_prefixes: &wanted.id_prefixes,
+        labels: &wanted.labels,
+    };
+    let subject = |cluster: &'a Arc<Cluster>| Subject {
+        id: cluster.id.as_str(),
+        name: cluster.name().into(),
+        labels: cluster.spec.annotations.as_ref().map(|annotations| &annotations.labels),
+    };
+    select(view.clusters(), subject, filters, |_| true)
+}
+
+/// The services that a request asks for.
+pub fn services<'a>(view: &'a View, request: &ListServicesRequest) -> Vec<&'a Arc<Service>> {
+    let wanted = request.filters.clone().unwrap_or_default();
+    let filters = Filters {
+        names: &wanted.names,
+        name_prefixes: &wanted.name_prefixes,
+        id_prefixes: &wanted.id_prefixes,
+        labels: &wanted.labels,
+    };
+    let subject = |service: &'a Arc<Service>| Subject {
+        id: service.id.as_str(),
+        name: service.name().into(),
+        labels: service.spec.annotations.as_ref().map(|annotations| &annotations.labels),
+    };
+    select(view.services(), subject, filters, |service| {
+        runs_on(service.task_spec(), &wanted.runtimes)
+    })
+}
+
+/// The nodes that a request asks for. Labels are those of the engine, node labels those of the
+/// spec; the name is the host's.
+pub fn nodes<'a>(view: &'a View, request: &ListNodesRequest) -> Vec<&'a Arc<Node>> {
+    let wanted = request.filters.clone().unwrap_or_default();
+    let filters = Filters {
+        names: &wanted.names,
+        name_prefixes: &wanted.name_prefixes,
+        id_prefixes: &wanted.id_prefixes,
+        labels: &wanted.labels,
+    };
+    let subject = |node: &'a Arc<Node>| Subject {
+        id: node.id.as_str(),
+        name: node.hostname().into(),
+        labels: engine_labels(node),
+    };
+    select(view.nodes(), subject, filters, |node| {
+        let own = node.spec.annotations.as_ref().map(|annotations| &annotations.labels);
+        any(&wanted.memberships, |membership| *membership == node.spec.membership)
+            && any(&wanted.roles, |role| *role == node.role)
+            && labels_hold(&wanted.node_labels, own)
+    })
+}
+
+fn engine_labels(node: &Node) -> Option<&Labels> {
+    Some(&node.description.as_ref()?.engine.as_ref()?.labels)
+}
+
+/// The tasks that a request asks for. Labels are those of the service.
+pub fn tasks<'a>(view: &'a View, request: &ListTasksRequest) -> Vec<&'a Arc<Task>> {
+    let wanted = request.filters.clone().unwrap_or_default();
+    let filters = Filters {
+        names: &wanted.names,
+        name_prefixes: &wanted.name_prefixes,
+        id_prefixes: &wanted.id_prefixes,
+        labels: &wanted.labels,
+    };
+    let subject = |task: &'a Arc<Task>| Subject {
+        id: task.id.as_str(),
+        name: task_name(task).into(),
+        labels: Some(&task.service_annotations.labels),
+    };
+    select(view.tasks(), subject, filters, |task| {
+        any(&wanted.service_ids, |id| *id == task.service_id.as_str())
+            && any(&wanted.node_ids, |id| *id == task.node_id.as_str())
+            && any(&wanted.desired_states, |state| TaskState::from(*state) == task.desired_state)
+            && runs_on(Some(&task.spec), &wanted.runtimes)
+            && (!wanted.up_to_date || is_up_to_date(view, task))
+    })
+}
+
+/// The name of a task: its own, else made of its service, its slot (or node) and its id
+/// (store-and-raft §1).
+fn task_name(task: &Task) -> String {
+    match &task.annotations {
+        Some(own) if !own.name.is_empty() => own.name.clone(),
+        Some(_) | None => {
+            let service = &task.service_annotations.name;
+            match task.slot {
+                0 => format!("{service}.{}.{}", task.node_id, task.id),
+                slot => format!("{service}.{slot}.{}", task.id),
+            }
+        }
+    }
+}
+
+fn runs_on(spec: Option<&TaskSpec>, wanted: &[String]) -> bool {
+    let runtime = match spec.and_then(|spec| spec.runtime.as_ref()) {
+        Some(Runtime::Container(_)) => "container".to_owned(),
+        Some(Runtime::Attachment(_)) => "attachment".to_owned(),
+        Some(Runtime::Generic(generic)) => generic.kind.to_lowercase(),
+        None => String::new(),
+    };
+    any(wanted, |wanted| *wanted == runtime)
+}

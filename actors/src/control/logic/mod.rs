@@ -1,0 +1,8 @@
+//! What valid requests change in the store, and what answers show of it.
+
+pub mod cluster;
+pub mod node;
+pub mod service;
+pub mod service_defaults;
+pub mod service_status;
+pub mod task;
