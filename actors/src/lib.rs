@@ -4,6 +4,7 @@ pub mod agent;
 pub mod ca;
 pub mod cluster;
 pub mod control;
+pub mod dispatcher;
 pub mod environment;
 pub mod log;
 pub mod raft;
