@@ -11,7 +11,7 @@ use protocol::wire::{
 };
 
 use super::{container, named, refusal, spec, task};
-use crate::control::validate::ValidService;
+use crate::control::validate::{self, ValidService};
 
 #[track_caller]
 fn check(spec: impl Into<Option<ServiceSpec>>, expected: &str) {
@@ -42,6 +42,20 @@ fn names() {
     check_name(&"a".repeat(63), "valid");
     check_name(&"a".repeat(64), "IA: name must be 63 characters or fewer");
     check_name(&"-".repeat(64), "IA: name must be valid as a DNS name component");
+}
+
+#[test]
+fn updates_name_an_object_and_its_version() {
+    let check = |id: &str, version: Option<u64>, expected: Option<u64>| {
+        let version = version.map(|index| wire::Version { index });
+        let incomplete = "IA: invalid argument".to_owned();
+        let verdict = validate::version(id, version).map_err(|error| refusal(&error));
+        assert_eq!(verdict, expected.ok_or(incomplete));
+    };
+    check("s1", Some(0), Some(0));
+    check("s1", Some(7), Some(7));
+    check("", Some(7), None);
+    check("s1", None, None);
 }
 
 #[track_caller]

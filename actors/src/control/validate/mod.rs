@@ -11,4 +11,15 @@ mod service;
 mod task;
 
 pub use cluster::ValidCluster;
+use protocol::wire::Version;
 pub use service::ValidService;
+
+use super::Error;
+
+/// Returns the version that an update was made on; every update names its object and that.
+pub fn version(id: &str, version: Option<Version>) -> Result<u64, Error> {
+    match version {
+        Some(version) if !id.is_empty() => Ok(version.index),
+        Some(_) | None => Err(Error::incomplete()),
+    }
+}
