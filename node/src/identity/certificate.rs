@@ -101,6 +101,13 @@ pub fn root_digest(root_pem: &[u8]) -> RootDigest {
     RootDigest(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
 }
 
+/// When the first certificate of a PEM file ends; `None` when none can be read there.
+pub fn certificate_expiry(bytes: &[u8]) -> Option<Timestamp> {
+    let certificates = certificates(bytes).ok()?;
+    let leaf = parse_der(certificates.first()?).ok()?;
+    Some(Timestamp { seconds: leaf.validity().not_after.timestamp(), nanos: 0 })
+}
+
 /// Returns the public key that a certificate certifies, as a DER `SubjectPublicKeyInfo`.
 pub(super) fn public_key(der: &CertificateDer<'_>) -> Result<Vec<u8>, Invalid> {
     Ok(parse_der(der)?.public_key().raw.to_vec())

@@ -29,7 +29,7 @@ use self::files::Files;
 
 pub use self::{
     authority::{Authority, Error as AuthorityError},
-    certificate::{Chain, Invalid, root_digest},
+    certificate::{Chain, Invalid, certificate_expiry, root_digest},
     error::Error,
     key_file::{DataKey, KeyFile, Malformed},
     tls::Shown,

@@ -203,6 +203,16 @@ fn a_chain_says_whom_it_names() {
 }
 
 #[test]
+fn the_end_of_a_certificate_is_read_without_a_root() {
+    let pem = issued(&authority(), NodeRole::Worker);
+    let end = Chain::parse(pem.as_bytes()).expect("a certificate").window.not_after_seconds;
+    let seconds = |pem: &[u8]| certificate_expiry(pem).map(|end| end.seconds);
+    assert_eq!(seconds(pem.as_bytes()), Some(end));
+    assert_eq!(seconds(b""), None);
+    assert_eq!(seconds(b"-----BEGIN CERTIFICATE-----"), None);
+}
+
+#[test]
 fn only_its_own_root_vouches_for_a_certificate() {
     let (root, other) = (authority(), authority());
     let chain = Chain::parse(issued(&root, NodeRole::Worker).as_bytes()).expect("readable");
