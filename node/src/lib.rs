@@ -4,5 +4,6 @@ pub mod cipher;
 pub mod clock;
 pub mod disk;
 pub mod identity;
+pub mod service;
 pub mod socket;
 pub mod state_directory;

@@ -1,0 +1,169 @@
+//! The services as clients meet them: over a real socket, with a store that commits at once.
+
+mod calls;
+mod diagnostics;
+mod failures;
+mod health;
+mod limits;
+
+use std::{cell::Cell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+
+use actix::{Actor, Context, Handler};
+use actors::{
+    environment::testing::environment,
+    raft::{self, Founder, GetStatus, NotLeading, ReadIndex},
+    store::{self, Store, View},
+    supervised,
+    supervision::{Budget, Census, Tree},
+};
+use hyper_util::rt::TokioIo;
+use protocol::wire::control_client::ControlClient;
+use rustls::ServerConfig;
+use tokio::{
+    net::UnixStream,
+    sync::oneshot,
+    task::{JoinHandle, LocalSet},
+};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint, Error},
+};
+use tower::service_fn;
+
+use super::{Control, Diagnostics, Health, Leadership, Services, serve};
+use crate::{identity::Shown, socket::ControlSocket};
+
+/// A raft with one member, which leads or does not.
+struct Raft {
+    leads: Rc<Cell<bool>>,
+}
+
+impl Actor for Raft {
+    type Context = Context<Self>;
+}
+
+supervised!(Raft, mailbox = 16);
+
+impl Handler<ReadIndex> for Raft {
+    type Result = Result<u64, NotLeading>;
+
+    fn handle(&mut self, _: ReadIndex, _: &mut Context<Self>) -> Self::Result {
+        if self.leads.get() { Ok(0) } else { Err(NotLeading) }
+    }
+}
+
+impl Handler<GetStatus> for Raft {
+    type Result = Option<raft::Status>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Context<Self>) -> Self::Result {
+        Some(raft::Status {
+            raft_id: 7,
+            term: 1,
+            leader: self.leads.get().then_some(7),
+            committed: 0,
+            applied: 0,
+            last: 0,
+            voters: vec![7],
+        })
+    }
+}
+
+/// A daemon's control socket with a client on it.
+struct World {
+    folder: tempfile::TempDir,
+    leads: Rc<Cell<bool>>,
+    store: Store,
+    channel: Channel,
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinHandle<Result<(), Error>>,
+}
+
+impl World {
+    async fn new(tree: &Tree, census: Census, store: Store) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let leads = Rc::new(Cell::new(true));
+        let raft = tree.child("raft-status", {
+            let leads = leads.clone();
+            move |_| Raft { leads: leads.clone() }
+        });
+        let member = |raft_id, node_id: &str| Founder {
+            raft_id,
+            node_id: node_id.to_owned(),
+            address: "10.0.0.1:4242".to_owned(),
+        };
+        let leadership = Leadership {
+            store: store.clone(),
+            reads: raft.recipient(),
+            status: raft.recipient(),
+            members: vec![member(7, "n1"), member(8, "left")],
+        };
+        let services = Services {
+            control: Control::new(leadership.clone(), environment().clock),
+            health: Health::new(leadership),
+            diagnostics: Diagnostics::new(census),
+        };
+        let path = folder.path().join("s");
+        let socket = ControlSocket::bind(&path).await.expect("the path is free");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = serve(socket, tls(), services, async move {
+            stopped.await.ok();
+        });
+        #[expect(clippy::disallowed_methods, reason = "a test has no supervision tree")]
+        let server = tokio::spawn(serving);
+        let channel = dial(path).await;
+        Self { folder, leads, store, channel, stop: Some(stop), server }
+    }
+
+    fn control(&self) -> ControlClient<Channel> {
+        ControlClient::new(self.channel.clone())
+    }
+
+    /// Asks the server to stop, and waits until it has.
+    async fn stop(&mut self) {
+        drop(self.stop.take());
+        (&mut self.server).await.expect("it does not panic").expect("it serves");
+    }
+}
+
+/// Runs a test beside a store that starts with this view.
+fn run(view: &View, test: impl AsyncFnOnce(&mut World)) {
+    run_on(|tree| store::testing::start(tree, view.clone()), test);
+}
+
+fn run_on(start: impl FnOnce(&Tree) -> Store, test: impl AsyncFnOnce(&mut World)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+        let budget = Budget { restarts: 5, within: Duration::from_secs(60) };
+        let census = Census::default();
+        let tree = Tree::root("manager", budget, census.clone(), |_| {});
+        let store = start(&tree);
+        let mut world = World::new(&tree, census, store).await;
+        // The store leads once its actors have run.
+        world.store.transact(|_| Ok::<_, store::Error>(())).await.ok();
+        test(&mut world).await;
+        tree.stop().await;
+    });
+}
+
+fn tls() -> Arc<ServerConfig> {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["swarm-manager".to_owned()]).expect("a name");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    Shown::new(&[certificate.der().clone()], &key.into())
+        .and_then(|shown| shown.control_config())
+        .expect("a configuration")
+}
+
+async fn dial(path: PathBuf) -> Channel {
+    let connector = service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://socket").connect_with_connector(connector).await.expect("open")
+}
+
+#[track_caller]
+fn check<T>(outcome: Result<T, Status>, code: Code, text: &str) {
+    let status = outcome.err().expect("it is refused");
+    assert_eq!((status.code(), status.message()), (code, text));
+}
