@@ -7,3 +7,4 @@ pub mod identity;
 pub mod service;
 pub mod socket;
 pub mod state_directory;
+pub mod task_database;

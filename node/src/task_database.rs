@@ -1,0 +1,258 @@
+//! What the agent remembers of its tasks, in sled (architecture D12: a machine may lose it).
+//!
+//! A record is one task with everything known of it. sled writes in the background; a killed
+//! process loses nothing that was flushed to the system, which a write waits for.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use actors::agent::port::{DatabaseChange, DatabaseError, StoredTask, TaskDatabase};
+use futures_util::future::LocalBoxFuture;
+use prost::Message;
+use protocol::{id::TaskId, wire};
+
+/// sled keeps a gibibyte unless it is told otherwise.
+const CACHE_BYTES: u64 = 1 << 20;
+
+/// A database that did not open is kept under this name, in place of an earlier one.
+const SET_ASIDE: &str = "tasks.damaged";
+
+/// The agent's tasks on this machine.
+pub struct SledDatabase {
+    db: sled::Db,
+}
+
+/// Why there is no database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not even an empty one could be made.
+    #[error("the task database {} cannot be made", .path.display())]
+    Unusable {
+        /// Where it would be.
+        path: PathBuf,
+        /// What sled said.
+        source: sled::Error,
+    },
+    /// A damaged one could not be moved out of the way.
+    #[error("the damaged task database {} cannot be set aside", .path.display())]
+    InTheWay {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A record as it is stored: three optional parts of our own wire types.
+#[derive(Clone, PartialEq, Message)]
+struct Record {
+    #[prost(message, optional, tag = "1")]
+    task: Option<wire::Task>,
+    #[prost(message, optional, tag = "2")]
+    status: Option<wire::TaskStatus>,
+    #[prost(bool, tag = "3")]
+    assigned: bool,
+}
+
+impl SledDatabase {
+    /// Opens the database in `folder`. One that does not open, or cannot be read, is set aside: the
+    /// managers send the tasks again.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join("tasks");
+        match open_whole(&path) {
+            Ok(db) => Ok(Self { db }),
+            Err(error) => {
+                let aside = folder.join(SET_ASIDE);
+                tracing::warn!(%error, aside = %aside.display(), "the task database is damaged and set aside");
+                set_aside(&path, &aside)
+                    .map_err(|source| Error::InTheWay { path: path.clone(), source })?;
+                let db = open_whole(&path).map_err(|source| Error::Unusable { path, source })?;
+                Ok(Self { db })
+            }
+        }
+    }
+
+    fn apply(&self, changes: Vec<DatabaseChange>) -> Result<(), DatabaseError> {
+        let mut batch = sled::Batch::default();
+        // Later changes of one write see the earlier ones.
+        let mut written = std::collections::BTreeMap::<TaskId, Option<Record>>::new();
+        for change in changes {
+            let id = match &change {
+                DatabaseChange::PutTask(task) => TaskId::from(task.id.as_str()),
+                DatabaseChange::PutStatus(id, _)
+                | DatabaseChange::PutAssigned(id, _)
+                | DatabaseChange::Remove(id) => id.clone(),
+            };
+            let before = match written.remove(&id) {
+                Some(record) => record,
+                None => self.record(&id)?,
+            };
+            written.insert(id, changed(before, change));
+        }
+        for (id, record) in written {
+            match record {
+                Some(record) => batch.insert(id.as_str(), record.encode_to_vec()),
+                None => batch.remove(id.as_str()),
+            }
+        }
+        self.db.apply_batch(batch).map_err(|error| failed(&error))?;
+        self.db.flush().map_err(|error| failed(&error))?;
+        Ok(())
+    }
+
+    fn record(&self, id: &TaskId) -> Result<Option<Record>, DatabaseError> {
+        let found = self.db.get(id.as_str()).map_err(|error| failed(&error))?;
+        found.map(|bytes| Record::decode(&*bytes).map_err(|error| failed(&error))).transpose()
+    }
+
+    fn read(&self) -> Result<Vec<StoredTask>, DatabaseError> {
+        let stored = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, bytes) = entry.map_err(|error| failed(&error))?;
+            let record = Record::decode(&*bytes).map_err(|error| failed(&error))?;
+            let id = std::str::from_utf8(&key).map_err(|error| failed(&error))?;
+            Ok(StoredTask {
+                id: id.into(),
+                task: record.task.map(Arc::new),
+                status: record.status,
+                assigned: record.assigned,
+            })
+        };
+        self.db.iter().map(stored).collect()
+    }
+}
+
+fn changed(before: Option<Record>, change: DatabaseChange) -> Option<Record> {
+    let record = before.unwrap_or_default();
+    match change {
+        DatabaseChange::PutTask(task) => Some(Record { task: Some((*task).clone()), ..record }),
+        DatabaseChange::PutStatus(_, status) => Some(Record { status: Some(status), ..record }),
+        DatabaseChange::PutAssigned(_, assigned) => Some(Record { assigned, ..record }),
+        DatabaseChange::Remove(_) => None,
+    }
+}
+
+/// Opens a database and reads all of it once: sled finds damage only where it looks.
+fn open_whole(path: &Path) -> sled::Result<sled::Db> {
+    let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open()?;
+    for entry in db.iter() {
+        let (_, bytes) = entry?;
+        if let Err(error) = Record::decode(&*bytes) {
+            return Err(sled::Error::Io(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+    }
+    Ok(db)
+}
+
+fn set_aside(path: &Path, aside: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(aside) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(aside)?,
+        Ok(_) => fs::remove_file(aside)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    fs::rename(path, aside)
+}
+
+fn failed(error: &dyn std::error::Error) -> DatabaseError {
+    DatabaseError(format!("the task database: {error}"))
+}
+
+impl TaskDatabase for SledDatabase {
+    fn load(&self) -> LocalBoxFuture<'static, Result<Vec<StoredTask>, DatabaseError>> {
+        let stored = self.read();
+        Box::pin(async move { stored })
+    }
+
+    fn write(
+        &self,
+        changes: Vec<DatabaseChange>,
+    ) -> LocalBoxFuture<'static, Result<(), DatabaseError>> {
+        let written = self.apply(changes);
+        Box::pin(async move { written })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary directory")
+    }
+
+    fn task(id: &str) -> Arc<wire::Task> {
+        Arc::new(wire::Task { id: id.to_owned(), slot: 3, ..Default::default() })
+    }
+
+    fn status(message: &str) -> wire::TaskStatus {
+        wire::TaskStatus { message: message.to_owned(), ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_read_by_the_next_daemon() {
+        let folder = folder();
+        let database = SledDatabase::open(folder.path()).expect("a new one");
+        let changes = vec![
+            DatabaseChange::PutTask(task("b")),
+            DatabaseChange::PutAssigned("b".into(), true),
+            DatabaseChange::PutStatus("b".into(), status("first")),
+            DatabaseChange::PutTask(task("a")),
+            DatabaseChange::PutTask(task("gone")),
+        ];
+        database.write(changes).await.expect("written");
+        let changes = vec![
+            DatabaseChange::PutStatus("b".into(), status("second")),
+            DatabaseChange::Remove("gone".into()),
+            DatabaseChange::Remove("never there".into()),
+            DatabaseChange::PutStatus("alone".into(), status("no task")),
+        ];
+        database.write(changes).await.expect("written");
+        drop(database);
+        let stored =
+            SledDatabase::open(folder.path()).expect("it opens").load().await.expect("read");
+        let expected = [
+            StoredTask { id: "a".into(), task: Some(task("a")), status: None, assigned: false },
+            StoredTask {
+                id: "alone".into(),
+                task: None,
+                status: Some(status("no task")),
+                assigned: false,
+            },
+            StoredTask {
+                id: "b".into(),
+                task: Some(task("b")),
+                status: Some(status("second")),
+                assigned: true,
+            },
+        ];
+        assert_eq!(stored, expected);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_does_not_open_is_set_aside() {
+        let folder = folder();
+        for damage in 0..2 {
+            fs::remove_dir_all(folder.path().join("tasks")).ok();
+            fs::write(folder.path().join("tasks"), b"this is no database").expect("written");
+            // What was set aside earlier does not stand in the way.
+            let database = SledDatabase::open(folder.path()).expect("a new one");
+            assert_eq!(database.load().await, Ok(Vec::new()), "damage {damage}");
+            database.write(vec![DatabaseChange::PutTask(task("a"))]).await.expect("it works");
+            drop(database);
+        }
+        assert!(folder.path().join(SET_ASIDE).exists());
+    }
+
+    #[tokio::test]
+    async fn records_that_cannot_be_read_set_the_database_aside() {
+        let folder = folder();
+        let database = SledDatabase::open(folder.path()).expect("a new one");
+        database.db.insert("a", &[0xff; 7]).expect("inserted");
+        drop(database);
+        let database = SledDatabase::open(folder.path()).expect("a new one");
+        assert_eq!(database.load().await, Ok(Vec::new()));
+    }
+}
