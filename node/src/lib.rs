@@ -3,8 +3,10 @@
 pub mod cipher;
 pub mod clock;
 pub mod disk;
+pub mod executor;
 pub mod identity;
 pub mod service;
+pub mod shim;
 pub mod socket;
 pub mod state_directory;
 pub mod task_database;

@@ -1,3 +1,7 @@
 //! The daemon.
 
-fn main() {}
+fn main() {
+    if node::shim::requested() {
+        node::shim::main();
+    }
+}

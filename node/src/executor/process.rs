@@ -1,0 +1,289 @@
+//! One task as a process: the verbs of a controller, over the records that the task's shim writes.
+//!
+//! What is true of a task lies in its directory; here is only what makes waiting possible. So
+//! a new value for a task that runs, or ran, takes over where the last one stopped.
+
+use std::{cell::RefCell, future::pending, io, process::Stdio, rc::Rc, sync::Arc, time::Duration};
+
+use actors::agent::port::ExecutorError;
+use protocol::wire;
+use tokio::{net::unix::pipe, sync::Mutex, task::spawn_blocking, time::timeout};
+
+use super::{
+    Config, failed, instructions::GRACE_PERIOD_MS, leftovers::Leftovers, running_shim::RunningShim,
+};
+use crate::shim::{
+    self, Claim, Exit, Instructions, NotStarted, Outcome, Started, TaskDirectory, boot_id,
+};
+
+/// How much longer than the grace period a shim may take, before it is taken to hang.
+const HANG: Duration = Duration::from_secs(10);
+
+/// One task as a process.
+pub(super) struct Process {
+    directory: TaskDirectory,
+    instructions: Instructions,
+    config: Rc<Config>,
+    /// The shim, while it is known to run: spawned here, or adopted.
+    shim: RefCell<Option<Rc<RunningShim>>>,
+    /// Work on the directory goes on when whoever asked for it is gone; the next waits for it.
+    working: Arc<Mutex<()>>,
+}
+
+impl Process {
+    pub(super) fn new(
+        directory: TaskDirectory,
+        instructions: Instructions,
+        config: Rc<Config>,
+    ) -> Self {
+        Self { directory, instructions, config, shim: RefCell::default(), working: Arc::default() }
+    }
+
+    /// A task of which nothing is known but its directory.
+    pub(super) fn found(directory: TaskDirectory, config: Rc<Config>) -> Self {
+        let name = directory.path().file_name().unwrap_or_default();
+        let unknown = Instructions {
+            task_id: name.to_string_lossy().into_owned(),
+            grace_period_ms: GRACE_PERIOD_MS,
+            ..Default::default()
+        };
+        let instructions = directory.read().ok().flatten().unwrap_or(unknown);
+        Self::new(directory, instructions, config)
+    }
+
+    pub(super) async fn prepare(&self) -> Result<(), ExecutorError> {
+        let instructions = self.instructions.clone();
+        let fresh = self
+            .work(move |directory| {
+                if matches!(directory.read::<Instructions>(), Ok(Some(_))) {
+                    return Ok(false);
+                }
+                directory.create()?;
+                directory.write(&instructions)?;
+                Ok(true)
+            })
+            .await?;
+        if fresh { Ok(()) } else { Err(ExecutorError::AlreadyPrepared) }
+    }
+
+    pub(super) async fn start(&self) -> Result<(), ExecutorError> {
+        // Opened before the records are looked at: its end cannot be missed.
+        let mut starting = Some(
+            pipe::OpenOptions::new()
+                .open_receiver(self.directory.starting())
+                .map_err(|error| not_prepared(&error))?,
+        );
+        let again = self.claimed()?.is_some() || self.shim.borrow().is_some();
+        if !again {
+            self.spawn()?;
+        }
+        loop {
+            // In this order: what a shim that is gone has not recorded, it never will.
+            let shim = self.running_shim()?;
+            match self.start_outcome()? {
+                Some(Ok(())) if again => return Err(ExecutorError::AlreadyStarted),
+                Some(outcome) => return outcome,
+                None => {}
+            }
+            let Some(shim) = shim else { return Err(self.lost(true).await) };
+            tokio::select! {
+                biased;
+                () = decided(&mut starting) => starting = None,
+                () = self.ended(&shim) => {}
+            }
+        }
+    }
+
+    pub(super) async fn wait(&self) -> Result<(), ExecutorError> {
+        let mut watched = false;
+        while let Some(shim) = self.running_shim()? {
+            self.ended(&shim).await;
+            watched = true;
+        }
+        match self.exit()? {
+            Some(Outcome::Code(0)) => Ok(()),
+            Some(Outcome::Code(code)) => Err(ExecutorError::Exit { code, reason: None }),
+            Some(Outcome::NotStarted(failure)) => Err(start_failed(&failure)),
+            None => Err(self.lost(watched).await),
+        }
+    }
+
+    pub(super) async fn shutdown(&self) -> Result<(), ExecutorError> {
+        let mut watched = false;
+        loop {
+            if let Some(shim) = self.running_shim()? {
+                self.stop(&shim).await;
+                watched = true;
+            } else if self.claimed()?.is_some() {
+                break;
+            } else if !self.directory.exists() {
+                return Ok(());
+            } else {
+                // So that no shim on its way here starts the task any more.
+                self.work(|directory| directory.claim(&Claim { shim: None })).await?;
+            }
+        }
+        // Damage must not keep a task from being stopped: what is not known to be over is ended.
+        if !matches!(self.exit(), Ok(Some(_))) {
+            self.kill_leftovers(watched).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remove(&self) -> Result<(), ExecutorError> {
+        self.shutdown().await?;
+        self.work(TaskDirectory::remove).await
+    }
+
+    /// What the records say now. One that cannot be read says nothing.
+    pub(super) fn status(&self) -> wire::ContainerStatus {
+        let started = self.directory.read::<Started>().ok().flatten();
+        let exit_code = match self.exit() {
+            Ok(Some(Outcome::Code(code))) => code,
+            Ok(Some(Outcome::NotStarted(failure))) => failure.code,
+            Ok(None) | Err(_) => 0,
+        };
+        wire::ContainerStatus {
+            container_id: self.instructions.task_id.clone(),
+            pid: started.and_then(|started| started.main).map_or(0, |main| main.pid),
+            exit_code,
+        }
+    }
+
+    /// Spawns the shim. Nothing is awaited between that and remembering it.
+    fn spawn(&self) -> Result<(), ExecutorError> {
+        let trouble = self.directory.open_trouble().map_err(|error| failed(&error))?;
+        let shim = shim::command(&self.config.program, &self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(trouble)
+            .spawn()
+            .and_then(|child| RunningShim::spawned(&child))
+            .map_err(|error| {
+                ExecutorError::Failed(format!("the task's shim cannot be started: {error}"))
+            })?;
+        *self.shim.borrow_mut() = Some(Rc::new(shim));
+        Ok(())
+    }
+
+    /// The shim that was spawned here, or else the one that has claimed the task.
+    fn running_shim(&self) -> Result<Option<Rc<RunningShim>>, ExecutorError> {
+        if self.shim.borrow().is_none()
+            && let Some(Claim { shim: Some(identity) }) = self.claimed()?
+        {
+            let adopted = RunningShim::adopt(&identity).map_err(|error| failed(&error))?;
+            *self.shim.borrow_mut() = adopted.map(Rc::new);
+        }
+        Ok(self.shim.borrow().clone())
+    }
+
+    /// Returns when the shim has ended, and forgets it.
+    async fn ended(&self, shim: &RunningShim) {
+        shim.ended().await.ok();
+        *self.shim.borrow_mut() = None;
+    }
+
+    /// Asks the shim to stop its task, and kills it when it does not.
+    async fn stop(&self, shim: &RunningShim) {
+        shim.request_stop();
+        let grace_period = Duration::from_millis(self.instructions.grace_period_ms);
+        if timeout(grace_period.saturating_add(HANG), self.ended(shim)).await.is_err() {
+            shim.kill();
+            self.ended(shim).await;
+        }
+    }
+
+    /// Why a task has no exit record and never will. Ends what may be left of it.
+    async fn lost(&self, watched: bool) -> ExecutorError {
+        let claim = match self.claimed() {
+            Ok(claim) => claim,
+            Err(error) => return error,
+        };
+        self.kill_leftovers(watched).await;
+        let trouble = self.directory.trouble().map(|text| format!(": {text}")).unwrap_or_default();
+        ExecutorError::Failed(match claim {
+            Some(Claim { shim: Some(shim) }) if boot_id().is_ok_and(|id| id != shim.boot_id) => {
+                "the machine was restarted while the task ran; its exit code is unknown".into()
+            }
+            Some(Claim { shim: Some(shim) }) => format!(
+                "the task's shim (process {}) was killed; its exit code is unknown{trouble}",
+                shim.pid
+            ),
+            Some(Claim { shim: None }) => "the task was stopped before it started".into(),
+            None => format!("the task has not been started on this node{trouble}"),
+        })
+    }
+
+    async fn kill_leftovers(&self, fresh: bool) {
+        let started = self.directory.read::<Started>().ok().flatten();
+        let leftovers = Leftovers {
+            task_id: self.instructions.task_id.clone(),
+            main: started.and_then(|started| started.main),
+            fresh,
+        };
+        if let Ok(Err(error)) = spawn_blocking(move || leftovers.kill()).await {
+            tracing::warn!(task.id = self.instructions.task_id, %error, "processes of a task may be left");
+        }
+    }
+
+    fn claimed(&self) -> Result<Option<Claim>, ExecutorError> {
+        self.directory.read().map_err(|error| failed(&error))
+    }
+
+    fn exit(&self) -> Result<Option<Outcome>, ExecutorError> {
+        match self.directory.read::<Exit>().map_err(|error| failed(&error))? {
+            Some(Exit { outcome: None }) => {
+                Err(ExecutorError::Failed("the exit record is of a later release".into()))
+            }
+            exit => Ok(exit.and_then(|exit| exit.outcome)),
+        }
+    }
+
+    /// What came of the start, once that is decided.
+    fn start_outcome(&self) -> Result<Option<Result<(), ExecutorError>>, ExecutorError> {
+        if self.directory.read::<Started>().map_err(|error| failed(&error))?.is_some() {
+            return Ok(Some(Ok(())));
+        }
+        Ok(match self.exit()? {
+            Some(Outcome::NotStarted(failure)) => Some(Err(start_failed(&failure))),
+            Some(Outcome::Code(_)) => Some(Ok(())),
+            None => None,
+        })
+    }
+
+    /// Does work that blocks, after all that was begun before.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&TaskDirectory) -> Result<T, shim::Error> + Send + 'static,
+    ) -> Result<T, ExecutorError> {
+        let working = self.working.clone().lock_owned().await;
+        let directory = self.directory.clone();
+        let done = spawn_blocking(move || {
+            let result = work(&directory);
+            drop(working);
+            result
+        });
+        done.await
+            .map_err(|error| ExecutorError::Temporary(error.to_string()))?
+            .map_err(|error| failed(&error))
+    }
+}
+
+/// Returns when the pipe's other end is closed; never when there is none to wait for.
+async fn decided(starting: &mut Option<pipe::Receiver>) {
+    match starting {
+        Some(pipe) => {
+            pipe.readable().await.ok();
+        }
+        None => pending().await,
+    }
+}
+
+fn not_prepared(error: &io::Error) -> ExecutorError {
+    ExecutorError::Failed(format!("the task has not been prepared on this node: {error}"))
+}
+
+/// In the words of executor.md §3.
+fn start_failed(failure: &NotStarted) -> ExecutorError {
+    ExecutorError::Failed(format!("starting container failed: {}", failure.reason))
+}

@@ -1,0 +1,213 @@
+//! The directory in which daemon and shim of one task meet.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    process,
+};
+
+use nix::{errno::Errno, sys::stat::Mode, unistd::mkfifo};
+
+use super::record::{self, Claim, Damaged, Exit, Record};
+
+const STARTING: &str = "starting";
+const OUTPUT: &str = "output";
+const TROUBLE: &str = "trouble";
+
+/// Room for an exit record, whatever it says.
+const EXIT_BYTES_MAX: usize = 4096;
+
+/// The private directory of one task.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TaskDirectory {
+    path: PathBuf,
+}
+
+/// Why a file of the directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system said no.
+    #[error("{} cannot be {verb}", path.display())]
+    Failed {
+        /// What was tried, as a participle.
+        verb: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A record is not what was written.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// Its file.
+        path: PathBuf,
+        /// In what way.
+        source: Damaged,
+    },
+    /// The shim could not become what it has to be.
+    #[error("the shim cannot {verb}")]
+    System {
+        /// What it tried, as an infinitive.
+        verb: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl TaskDirectory {
+    /// Names a directory, which need not exist.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns whether it exists.
+    pub fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Makes it, for its owner alone, if it is missing.
+    pub fn create(&self) -> Result<(), Error> {
+        let made = |path: &Path, result: io::Result<()>| match result {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::Failed { verb: "made", path: path.to_owned(), source })
+            }
+            _ => Ok(()),
+        };
+        let private =
+            |path: &Path| made(path, DirBuilder::new().recursive(true).mode(0o700).create(path));
+        private(&self.path)?;
+        private(&self.output())?;
+        let starting = self.path.join(STARTING);
+        made(&starting, mkfifo(&starting, Mode::S_IRUSR | Mode::S_IWUSR).map_err(Errno::into))?;
+        let parent = self.path.parent().unwrap_or(&self.path);
+        sync_directory(parent)
+    }
+
+    /// Removes it with everything in it. Nothing there is success.
+    pub fn remove(&self) -> Result<(), Error> {
+        match fs::remove_dir_all(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Failed { verb: "removed", path: self.path.clone(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a record; none when it was never written.
+    pub fn read<R: Record>(&self) -> Result<Option<R>, Error> {
+        let path = self.path.join(R::FILE);
+        match fs::read(&path) {
+            Ok(bytes) => match record::open(&bytes) {
+                Ok(record) => Ok(Some(record)),
+                Err(source) => Err(Error::Damaged { path, source }),
+            },
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Failed { verb: "read", path, source }),
+        }
+    }
+
+    /// Writes a record, durable and whole: beside its place, then moved there.
+    pub fn write<R: Record>(&self, record: &R) -> Result<(), Error> {
+        let beside = self.beside::<R>();
+        write_file(&beside, &record::seal(record))?;
+        let path = self.path.join(R::FILE);
+        fs::rename(&beside, &path).map_err(|source| Error::Failed {
+            verb: "written",
+            path,
+            source,
+        })?;
+        sync_directory(&self.path)
+    }
+
+    /// Claims the task, unless somebody has: returns whether the claim is the caller's.
+    pub fn claim(&self, claim: &Claim) -> Result<bool, Error> {
+        // A link, unlike a rename, does not replace what is there. Two may claim at once.
+        let beside = self.path.join(format!("{}.{}", Claim::FILE, process::id()));
+        write_file(&beside, &record::seal(claim))?;
+        let path = self.path.join(Claim::FILE);
+        let linked = fs::hard_link(&beside, &path);
+        fs::remove_file(&beside).ok();
+        match linked {
+            Ok(()) => sync_directory(&self.path).map(|()| true),
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(source) => Err(Error::Failed { verb: "written", path, source }),
+        }
+    }
+
+    /// Takes room on the disk for the exit record, so that it can be written when the disk is
+    /// full.
+    pub(super) fn reserve_exit(&self) -> Result<(), Error> {
+        write_file(&self.beside::<Exit>(), &[0; EXIT_BYTES_MAX])
+    }
+
+    /// Opens the pipe whose closing says that the start is decided, one way or the other. It
+    /// closes with the process that holds it, however that ends.
+    pub(super) fn hold_starting(&self) -> Result<File, Error> {
+        let path = self.starting();
+        // A pipe opened for both never waits for somebody at the other end.
+        OpenOptions::new().read(true).write(true).open(&path).map_err(|source| Error::Failed {
+            verb: "opened",
+            path,
+            source,
+        })
+    }
+
+    /// Returns where that pipe is.
+    pub fn starting(&self) -> PathBuf {
+        self.path.join(STARTING)
+    }
+
+    /// Returns the folder with the task's output.
+    pub fn output(&self) -> PathBuf {
+        self.path.join(OUTPUT)
+    }
+
+    /// Opens the file that takes what a shim has to say before it dies.
+    pub fn open_trouble(&self) -> Result<File, Error> {
+        let path = self.path.join(TROUBLE);
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| Error::Failed { verb: "opened", path, source })
+    }
+
+    /// Returns what a shim had to say, on one line.
+    pub fn trouble(&self) -> Option<String> {
+        let text = fs::read(self.path.join(TROUBLE)).ok()?;
+        let text = String::from_utf8_lossy(&text).split_whitespace().collect::<Vec<_>>().join(" ");
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn beside<R: Record>(&self) -> PathBuf {
+        self.path.join(format!("{}.next", R::FILE))
+    }
+}
+
+/// Writes over what is there, so that room already taken is used, and makes it durable.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let write = || {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()
+    };
+    write().map_err(|source| Error::Failed { verb: "written", path: path.to_owned(), source })
+}
+
+fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| Error::Failed {
+        verb: "synced",
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,105 @@
+//! From the shim's child to the task's program: everything that a process can only do to
+//! itself, and then exec.
+//!
+//! Its standard input is the way to say what went wrong; the exec closes it, and that silence
+//! means success.
+
+use std::{
+    convert::Infallible,
+    env, error,
+    fs::File,
+    io::{self, Write},
+    os::{
+        fd::AsFd,
+        unix::process::{CommandExt, parent_id},
+    },
+    process::{Command, Stdio, exit},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::SigSet,
+        stat::{Mode, umask},
+    },
+    unistd::setsid,
+};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::{
+    chain,
+    directory::TaskDirectory,
+    record::{self, Claim, Instructions, NotStarted},
+    user::Rights,
+};
+
+/// A program that does not exist, as a shell says it; 126 is everything else.
+const NOT_FOUND: i32 = 127;
+const CANNOT_RUN: i32 = 126;
+
+/// Longer reasons are cut, so that the exit record fits into the room reserved for it.
+const REASON_CHARACTERS_MAX: usize = 500;
+
+/// Becomes the task's program.
+pub(super) fn run(directory: &TaskDirectory) -> ! {
+    // The exec must not inherit it, and its own standard input takes its place.
+    let Ok(report) = io::stdin().as_fd().try_clone_to_owned() else { exit(CANNOT_RUN) };
+    let Err(failure) = become_task(directory);
+    File::from(report).write_all(&record::seal(&failure)).ok();
+    exit(failure.code)
+}
+
+fn become_task(directory: &TaskDirectory) -> Result<Infallible, NotStarted> {
+    let instructions = directory.read::<Instructions>().map_err(|error| cannot_run(&error))?;
+    let instructions = instructions.ok_or_else(|| not_started(CANNOT_RUN, "no instructions"))?;
+    let claim = directory.read::<Claim>().map_err(|error| cannot_run(&error))?;
+    let failed = |verb: &'static str| {
+        move |errno: Errno| not_started(CANNOT_RUN, &format!("{verb}: {}", errno.desc()))
+    };
+    setsid().map_err(failed("beginning a session"))?;
+    // The shim blocks signals, the daemon may hide files: neither is the task's concern.
+    SigSet::empty().thread_set_mask().map_err(failed("unblocking signals"))?;
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    Rights::look_up(&instructions.user, &instructions.groups)
+        .and_then(|rights| rights.take())
+        .map_err(|error| cannot_run(&error))?;
+    env::set_current_dir(&instructions.directory).map_err(|error| {
+        let reason = format!("chdir: {:?}: {}", instructions.directory, text(&error));
+        not_started(CANNOT_RUN, &reason)
+    })?;
+    // A change of user forgets the request, so it comes last. A parent that died before the
+    // request is not told of, so it is looked at afterwards.
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| cannot_run(&io::Error::from(error)))?;
+    let shim = claim.and_then(|claim| claim.shim).map(|shim| shim.pid);
+    if shim.and_then(|pid| u32::try_from(pid).ok()) != Some(parent_id()) {
+        return Err(not_started(CANNOT_RUN, "the shim is gone"));
+    }
+    let error = command(&instructions).exec();
+    let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
+    Err(not_started(code, &format!("exec: {:?}: {}", instructions.program, text(&error))))
+}
+
+fn command(instructions: &Instructions) -> Command {
+    let mut command = Command::new(&instructions.program);
+    command.args(&instructions.arguments).stdin(Stdio::null()).env_clear();
+    command.envs(instructions.environment.iter().filter_map(|entry| entry.split_once('=')));
+    command
+}
+
+/// Makes a failure of what is common to all programs.
+pub(super) fn cannot_run(error: &dyn error::Error) -> NotStarted {
+    not_started(CANNOT_RUN, &chain(error))
+}
+
+fn not_started(code: i32, reason: &str) -> NotStarted {
+    NotStarted { code, reason: reason.chars().take(REASON_CHARACTERS_MAX).collect() }
+}
+
+/// What the system said, without the number that the standard library adds.
+fn text(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,88 @@
+//! The process between the daemon and one task: it starts the task, keeps its output and writes
+//! down how it ended, whether the daemon lives or not.
+//!
+//! It is the daemon's own program under another name, and becomes two processes: the *shim*
+//! stays, the *entry* turns into the task's program. Both are told everything by files in the
+//! task's directory, so that neither shows the task's arguments in a list of processes. There
+//! is no runtime here, and one thread.
+
+mod clock;
+mod directory;
+mod entry;
+mod output;
+mod process;
+mod pump;
+mod record;
+mod rotation;
+mod supervise;
+mod user;
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io::{self, Write},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, exit},
+};
+
+pub use directory::{Error, TaskDirectory};
+pub use output::{DamagedLine, Line, Stream};
+pub use process::{ProcessIdentity, Stat, boot_id, open, processes};
+pub use record::{Claim, Damaged, Exit, Instructions, NotStarted, Outcome, Record, Started};
+use rustix::process::Signal;
+
+/// Set in the environment of a task, with its id, and inherited by everything it starts.
+pub const TASK_ID_VARIABLE: &str = "SWARM_TASK_ID";
+
+/// What a shim obeys: stop the task. Not SIGTERM, which shutdowns and service managers send to
+/// every process at once.
+pub const STOP_REQUEST: Signal = Signal::USR1;
+
+/// The names under which the daemon's program is one of these processes instead.
+const SHIM: &str = "task-shim";
+const ENTRY: &str = "task-entry";
+
+/// Returns whether this process has been started as the shim or the entry of a task.
+pub fn requested() -> bool {
+    env::args_os().next().is_some_and(|name| name == SHIM || name == ENTRY)
+}
+
+/// Is the shim or the entry of a task to its end. Only after [`requested`] has said yes, and
+/// before anything else has opened a file or started a thread.
+pub fn main() -> ! {
+    let mut arguments = env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let directory = TaskDirectory::new(arguments.next().unwrap_or_default().into());
+    if name == ENTRY {
+        entry::run(&directory);
+    }
+    let Err(error) = supervise::run(&directory) else { exit(0) };
+    // Standard error is the file `trouble` of the task; there is nobody else to tell.
+    writeln!(io::stderr(), "{}", chain(&error)).ok();
+    exit(1)
+}
+
+/// Returns the command that runs `program` as the shim of the task in `directory`, with nothing
+/// of the caller's environment.
+pub fn command(program: &Path, directory: &TaskDirectory) -> Command {
+    role(program.as_os_str(), SHIM, directory)
+}
+
+fn role(program: &OsStr, name: &str, directory: &TaskDirectory) -> Command {
+    let mut command = Command::new(program);
+    command.arg0(name).arg(OsString::from(directory.path())).env_clear().current_dir("/");
+    command
+}
+
+/// Returns an error and its causes as one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

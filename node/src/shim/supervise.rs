@@ -1,0 +1,261 @@
+//! The life of a shim: claim the task, start it, keep its output, obey a stop request, write down
+//! how it ended, and leave no process behind.
+
+use std::{
+    fs,
+    io::{self, Read, pipe},
+    os::fd::AsFd,
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::SigSet,
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::{close, setsid},
+};
+use rustix::{
+    io::Errno,
+    process::{
+        Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
+        set_child_subreaper, wait,
+    },
+    thread::set_name,
+};
+
+use super::{
+    ENTRY, STOP_REQUEST, TASK_ID_VARIABLE, clock,
+    directory::{Error, TaskDirectory},
+    entry::cannot_run,
+    process::{ProcessIdentity, processes},
+    pump::Pump,
+    record::{self, Claim, Exit, Instructions, NotStarted, Outcome, Started},
+    role,
+    rotation::{Limits, OutputFiles},
+};
+
+/// Longer grace periods are cut: longer ones cannot be added to the time.
+const GRACE_PERIOD_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How often the exit record is tried while the disk refuses it, a second apart.
+const EXIT_ATTEMPTS: usize = 60;
+
+/// Runs the task in `directory`, unless another shim does, until nothing is left of it.
+pub(super) fn run(directory: &TaskDirectory) -> Result<(), Error> {
+    let system = |verb| move |source| Error::System { verb, source };
+    close_inherited().map_err(system("close what it inherited"))?;
+    let signals = block_signals().map_err(system("take its signals"))?;
+    setsid().map_err(|errno| system("begin a session")(errno.into()))?;
+    set_child_subreaper(Some(getpid())).map_err(|errno| system("become a reaper")(errno.into()))?;
+    // Else it is shown as `exe`, after the link it was started through.
+    set_name(c"task-shim").map_err(|errno| system("take its name")(errno.into()))?;
+    let myself = ProcessIdentity::current().map_err(system("find itself"))?;
+    if !directory.claim(&Claim { shim: Some(myself) })? {
+        return Ok(());
+    }
+    let starting = directory.hold_starting()?;
+    match start(directory, signals) {
+        Ok(task) => {
+            drop(starting);
+            task.supervise(directory)
+        }
+        Err(failure) => record_exit(directory, Outcome::NotStarted(failure)),
+    }
+}
+
+/// Closes what whoever started the daemon left open for its children.
+fn close_inherited() -> io::Result<()> {
+    let standard = 0..=2;
+    let inherited: Vec<i32> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| !standard.contains(number))
+        .collect();
+    for number in inherited {
+        // The listing's own descriptor is among them, and closed already.
+        close(number).ok();
+    }
+    Ok(())
+}
+
+/// Turns all signals into something to read, so that none but SIGKILL and SIGSTOP does harm.
+fn block_signals() -> io::Result<SignalFd> {
+    SigSet::all().thread_set_mask()?;
+    Ok(SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// Starts the task; afterwards its program runs, and that is recorded.
+fn start(directory: &TaskDirectory, signals: SignalFd) -> Result<Task, NotStarted> {
+    let failed = |error: Error| cannot_run(&error);
+    let refused = |error: io::Error| cannot_run(&error);
+    let instructions = directory.read::<Instructions>().map_err(failed)?.unwrap_or_default();
+    let limits = Limits {
+        file_bytes_max: instructions.output_file_bytes_max,
+        files_max: instructions.output_files_max,
+    };
+    let files = OutputFiles::begin(directory.output(), limits).map_err(refused)?;
+    directory.reserve_exit().map_err(failed)?;
+    let (stdout, stdout_end) = pipe().map_err(refused)?;
+    let (stderr, stderr_end) = pipe().map_err(refused)?;
+    let (mut report, report_end) = pipe().map_err(refused)?;
+    let child = role("/proc/self/exe".as_ref(), ENTRY, directory)
+        .env(TASK_ID_VARIABLE, &instructions.task_id)
+        .stdin(Stdio::from(report_end))
+        .stdout(Stdio::from(stdout_end))
+        .stderr(Stdio::from(stderr_end))
+        .spawn()
+        .map_err(refused)?;
+    let mut failure = Vec::new();
+    report.read_to_end(&mut failure).map_err(refused)?;
+    if !failure.is_empty() {
+        return Err(record::open(&failure).unwrap_or_else(|error| cannot_run(&error)));
+    }
+    let task = Task {
+        main: Pid::from_child(&child),
+        stop_signal: Signal::from_named_raw(instructions.stop_signal).unwrap_or(Signal::TERM),
+        grace_period: Duration::from_millis(instructions.grace_period_ms).min(GRACE_PERIOD_MAX),
+        stop: Stop::NotAsked,
+        signals,
+        pump: Pump::new(files, stdout, stderr),
+    };
+    let recorded = ProcessIdentity::of(task.main.as_raw_pid())
+        .map_err(refused)
+        .and_then(|main| directory.write(&Started { main: Some(main) }).map_err(failed));
+    if let Err(failure) = recorded {
+        task.kill_main();
+        task.end_descendants();
+        return Err(failure);
+    }
+    Ok(task)
+}
+
+/// Writes the exit record. A disk that refuses it now may take it in a moment.
+fn record_exit(directory: &TaskDirectory, outcome: Outcome) -> Result<(), Error> {
+    let exit = Exit { outcome: Some(outcome) };
+    for _ in 1..EXIT_ATTEMPTS {
+        if directory.write(&exit).is_ok() || !directory.exists() {
+            return Ok(());
+        }
+        sleep(Duration::from_secs(1));
+    }
+    directory.write(&exit)
+}
+
+/// How far the stopping of a task is.
+enum Stop {
+    NotAsked,
+    /// The task has been asked, and is killed then.
+    Grace(Instant),
+    Killed,
+}
+
+/// A task whose program runs.
+struct Task {
+    /// Not reaped before its end is known, so the number means this process and no other. It
+    /// leads a session and a group of its own.
+    main: Pid,
+    stop_signal: Signal,
+    grace_period: Duration,
+    stop: Stop,
+    signals: SignalFd,
+    pump: Pump,
+}
+
+impl Task {
+    /// Stays with the task to its end.
+    fn supervise(mut self, directory: &TaskDirectory) -> Result<(), Error> {
+        let code = loop {
+            let timeout = match self.stop {
+                Stop::Grace(end) => Some(end.saturating_duration_since(clock::monotonic())),
+                Stop::NotAsked | Stop::Killed => None,
+            };
+            self.pump.carry(self.signals.as_fd(), timeout);
+            let asked = self.take_signals();
+            if let Some(code) = self.reap() {
+                break code;
+            }
+            self.step_stop(asked);
+        };
+        // At once: what follows may take a while, and the code must not depend on it.
+        let recorded = record_exit(directory, Outcome::Code(code));
+        self.end_descendants();
+        self.pump.finish();
+        recorded
+    }
+
+    fn step_stop(&mut self, asked: bool) {
+        match self.stop {
+            Stop::NotAsked if asked => {
+                kill_process_group(self.main, self.stop_signal).ok();
+                self.stop = Stop::Grace(clock::monotonic() + self.grace_period);
+            }
+            Stop::Grace(end) if end <= clock::monotonic() => {
+                self.kill_main();
+                self.stop = Stop::Killed;
+            }
+            Stop::NotAsked | Stop::Grace(_) | Stop::Killed => {}
+        }
+    }
+
+    /// Reads all signals that have come; returns whether one asks to stop.
+    fn take_signals(&self) -> bool {
+        let mut requested = false;
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            requested |= signal.ssi_signo == STOP_REQUEST.as_raw().unsigned_abs();
+        }
+        requested
+    }
+
+    /// Reaps all that have ended; returns the exit code when the main process is among them.
+    fn reap(&self) -> Option<i32> {
+        let mut code = None;
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == self.main {
+                code = Some(exit_code(status));
+            }
+        }
+        code
+    }
+
+    /// Kills the main process with its group. What else there is ends after it.
+    fn kill_main(&self) {
+        kill_process_group(self.main, Signal::KILL).ok();
+    }
+
+    /// Kills and reaps everything below the shim: what loses its parent becomes a child of the
+    /// shim, generation after generation. Processes that the shim may not kill are left.
+    fn end_descendants(&self) {
+        loop {
+            loop {
+                match wait(WaitOptions::NOHANG) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(_) => return,
+                }
+            }
+            let myself = getpid().as_raw_pid();
+            let children = processes().unwrap_or_default();
+            let children = children.iter().filter(|stat| stat.parent == myself);
+            let killed = children
+                .filter_map(|stat| Pid::from_raw(stat.pid))
+                .filter(|pid| kill_process(*pid, Signal::KILL) != Err(Errno::PERM))
+                .count();
+            if killed == 0 {
+                return;
+            }
+            // A child that ends has handed its children over before its end is signalled.
+            let mut waited = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            poll(&mut waited, PollTimeout::NONE).ok();
+            self.take_signals();
+        }
+    }
+}
+
+/// Returns what a shell would: the code, or 128 plus the signal.
+fn exit_code(status: WaitStatus) -> i32 {
+    let signal = status.terminating_signal().map(|signal| 128 + signal);
+    status.exit_status().or(signal).expect("only ends are waited for")
+}
