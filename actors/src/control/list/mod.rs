@@ -58,7 +58,7 @@ impl Filters<'_> {
         }
     }
 
-    fn driven_by_name(&self) -> bool {
+    fn look_at_names(&self) -> bool {
         !self.names.is_empty() || !self.name_prefixes.is_empty()
     }
 }
@@ -66,7 +66,7 @@ impl Filters<'_> {
 /// Returns the objects for which the filters and `rest` hold, each once, in the order of the
 /// driving filter's values, then by name where names drive, then by id.
 fn select<'a, T: 'a>(
-    objects: impl Iterator<Item = &'a T>,
+    objects: impl IntoIterator<Item = &'a T>,
     subject: impl Fn(&'a T) -> Subject<'a>,
     filters: Filters<'_>,
     rest: impl Fn(&T) -> bool,
@@ -75,7 +75,7 @@ fn select<'a, T: 'a>(
     for object in objects {
         let subject = subject(object);
         if filters.hold(&subject) && rest(object) {
-            let name = filters.driven_by_name().then(|| subject.name.to_lowercase());
+            let name = filters.look_at_names().then(|| subject.name.to_lowercase());
             for rank in filters.ranks(&subject) {
                 ranked.push(((rank, name.clone(), subject.id), object));
             }

@@ -1,5 +1,7 @@
 //! Which strings name an image.
 
+use proptest::prelude::*;
+
 use crate::control::image::is_reference;
 
 #[track_caller]
@@ -43,4 +45,18 @@ fn everything_else_is_none() {
     check("redis@nothing", false);
     check(&"a0".repeat(32), false);
     check(&"a".repeat(256), false);
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text: String, near in "[a-zA-Z0-9./:@_-]{0,40}") {
+        is_reference(&text);
+        is_reference(&near);
+    }
+
+    #[test]
+    fn a_digest_makes_no_difference(name in "[a-zA-Z./:@_-]{0,9}") {
+        let with_digest = format!("{name}@sha256:{}", "a0".repeat(32));
+        prop_assert_eq!(is_reference(&name), is_reference(&with_digest));
+    }
 }

@@ -188,6 +188,17 @@ fn tasks_are_named_by_service_and_place() {
     check_tasks(|filters| filters.name_prefixes = strings(&["web.4"]), &["t4"]);
     check_tasks(|filters| filters.service_ids = strings(&["gone"]), &["t3"]);
     check_tasks(|filters| filters.node_ids = strings(&["n1"]), &["t1", "t2"]);
+    check_tasks(
+        |filters| filters.service_ids = strings(&["s1", "gone", "s1"]),
+        &["t1", "t2", "t3", "t4"],
+    );
+    check_tasks(
+        |filters| {
+            filters.service_ids = strings(&["s1"]);
+            filters.node_ids = strings(&["n9"]);
+        },
+        &["t4"],
+    );
     let shutdown = vec![TaskState::SHUTDOWN.number()];
     check_tasks(|filters| filters.desired_states = shutdown, &["t2"]);
     check_tasks(|filters| filters.runtimes = strings(&["container"]), &["t1", "t2", "t3"]);

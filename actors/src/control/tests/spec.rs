@@ -1,13 +1,15 @@
 //! Checks of a service spec that need no look at the cluster (validation.md §2 and §4), in the
 //! order of the tables.
 
+use std::collections::BTreeMap;
+
 use prost_types::{Any, Duration};
 use protocol::wire::{
-    self, EndpointSpec, GenericRuntimeSpec, GlobalService, HealthConfig, Mount,
+    self, ContainerSpec, EndpointSpec, GenericRuntimeSpec, GlobalService, HealthConfig, Mount,
     NetworkAttachmentSpec, Placement, PortConfig, ReplicatedJob, ReplicatedService,
     ResourceRequirements, Resources, RestartPolicy, ServiceSpec, UpdateConfig,
-    endpoint_spec::ResolutionMode, port_config::PublishMode, service_spec::Mode,
-    task_spec::Runtime,
+    endpoint_spec::ResolutionMode, mount::VolumeOptions, port_config::PublishMode,
+    service_spec::Mode, task_spec::Runtime,
 };
 
 use super::{container, named, refusal, spec, task};
@@ -165,6 +167,38 @@ fn images_and_mounts() {
     };
     mounts(["/a", "/b"], "valid");
     mounts(["/a", "/a"], "IA: ContainerSpec: duplicate mount point: /a");
+}
+
+#[test]
+fn templates() {
+    let check = |change: &dyn Fn(&mut ContainerSpec), expected: &str| {
+        check(container(change), expected);
+    };
+    let refused = "UI: templates are not offered by this version of swarmd: \"{{.Task.Slot}}\"";
+    let template = || "{{.Task.Slot}}".to_owned();
+    let mounted = |change: &dyn Fn(&mut Mount)| {
+        let mut mount = Mount::default();
+        change(&mut mount);
+        vec![mount]
+    };
+    let volume = |change: &dyn Fn(&mut VolumeOptions)| {
+        let mut volume = VolumeOptions::default();
+        change(&mut volume);
+        mounted(&|mount| mount.volume_options = Some(volume.clone()))
+    };
+    let options = || BTreeMap::from([("key".to_owned(), template())]);
+    check(&|container| container.env = vec!["A={{.Task.Slot}}".to_owned()], refused);
+    check(&|container| container.env = vec!["{{A}}=b".to_owned(), template()], "valid");
+    check(&|container| container.hostname = template(), refused);
+    check(&|container| container.mounts = mounted(&|mount| mount.source = template()), refused);
+    check(&|container| container.mounts = mounted(&|mount| mount.target = template()), refused);
+    check(&|container| container.mounts = volume(&|volume| volume.labels = options()), refused);
+    let driver = || wire::Driver { options: options(), ..wire::Driver::default() };
+    check(
+        &|container| container.mounts = volume(&|volume| volume.driver_config = Some(driver())),
+        refused,
+    );
+    check(&|container| container.args = vec![template()], "valid");
 }
 
 #[test]

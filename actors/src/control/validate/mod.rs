@@ -9,6 +9,7 @@ mod duration;
 mod endpoint;
 mod service;
 mod task;
+mod template;
 
 pub use cluster::ValidCluster;
 use protocol::wire::Version;

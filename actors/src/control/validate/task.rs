@@ -8,6 +8,7 @@ use protocol::{
 use super::{
     container::{check_configs, check_container, check_secrets},
     duration::check_not_negative,
+    template::check_templates,
 };
 use crate::control::Error;
 
@@ -36,6 +37,7 @@ pub(super) fn check_task(task: &wire::TaskSpec) -> Result<(), Error> {
         Some(Runtime::Container(container)) => {
             check_secrets(&container.secrets)?;
             check_configs(container)?;
+            check_templates(container)?;
             check_container(container)
         }
     }
