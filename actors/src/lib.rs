@@ -7,6 +7,7 @@ pub mod control;
 pub mod dispatcher;
 pub mod environment;
 pub mod log;
+pub mod orchestrator;
 pub mod raft;
 pub mod store;
 pub mod supervision;

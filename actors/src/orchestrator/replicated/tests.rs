@@ -1,0 +1,270 @@
+//! What a service asks for, as tables; that it converges; and the actor over a slow store.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use prost_types::Timestamp;
+use protocol::{
+    objects::{Kind, Node, Object, TaskState},
+    wire::{restart_policy::RestartCondition, service_spec::Mode},
+};
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::time::sleep;
+
+use super::{
+    super::testing::{at, change, commit, observe, run, runnable, served, service, spec, view},
+    logic::{Change as Step, carry_out, everything, reconcile, touched},
+    *,
+};
+use crate::{
+    environment::testing::environment,
+    store::{CHANGES_PER_TRANSACTION, testing},
+};
+
+fn describe(changes: &[Step]) -> String {
+    let words = changes.iter().map(|change| match change {
+        Step::Create(slot) => format!("create {slot}"),
+        Step::Replace { slot, old } => {
+            let old: Vec<_> = old.iter().map(|task| task.as_str()).collect();
+            format!("replace {slot} [{}]", old.join(" "))
+        }
+        Step::Raise(task, to) => format!("{to} {task}").to_lowercase(),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+#[track_caller]
+fn check(condition: RestartCondition, replicas: u64, tasks: &str, expected: &str) {
+    let view = served(&service(replicas, &spec(condition, 0)), tasks);
+    assert_eq!(describe(&reconcile(&view, &"s".into())), expected, "{replicas} of {tasks}");
+}
+
+#[test]
+fn slots_are_filled_from_the_lowest_free_one() {
+    let any = RestartCondition::Any;
+    check(any, 0, "", "");
+    check(any, 3, "", "create 1, create 2, create 3");
+    check(any, 3, "2:running", "create 1, create 3");
+    check(any, 3, "1:running 2:new 3:pending", "");
+    // A task that ended is still the one of its slot: `restart` replaces it.
+    check(any, 2, "1:failed 2:running", "");
+    check(any, 2, "1:running>shutdown 1:ready>ready 2:running", "");
+    // A slot whose tasks are all told to stop is free, and keeps its history when taken again.
+    check(any, 1, "1:failed>shutdown", "create 1");
+    check(any, 1, "1:running>remove", "create 1");
+    check(any, 1, "1:running 4:failed>shutdown", "remove t2");
+}
+
+#[test]
+fn a_slot_that_ended_for_good_still_counts() {
+    check(RestartCondition::None, 1, "1:failed>shutdown", "");
+    check(RestartCondition::OnFailure, 1, "1:complete>shutdown", "");
+    check(RestartCondition::OnFailure, 1, "1:failed>shutdown", "create 1");
+    check(RestartCondition::None, 1, "1:complete>remove", "create 1");
+    check(RestartCondition::None, 1, "1!:complete>shutdown", "replace 1 []");
+    check(RestartCondition::None, 0, "1:complete>shutdown", "remove t1");
+}
+
+#[test]
+fn too_many_are_removed_where_they_hurt_least() {
+    let any = RestartCondition::Any;
+    check(any, 0, "1:running@n1 2:new", "remove t1, remove t2");
+    check(any, 2, "1:running@n1 2:running@n1 3:running@n2", "remove t2");
+    check(any, 1, "1:assigned@n1 2:running@n1", "remove t1");
+    check(any, 1, "1:running@n1 2:running@n2", "remove t2");
+    check(any, 1, "1:new 2:running@n1", "remove t1");
+    // A slot that stops one task and starts another is no sure place.
+    check(any, 1, "1:running@n1 1:ready>ready@n2 2:running@n2", "remove t1, remove t2");
+    check(any, 1, "1:running@n1 2:running@n1 2:failed>shutdown@n2", "remove t2, remove t3");
+}
+
+#[test]
+fn a_new_spec_replaces_every_task() {
+    let any = RestartCondition::Any;
+    check(any, 2, "1!:running 2!:running", "replace 1 [t1], replace 2 [t2]");
+    check(any, 2, "1!:running 2:running", "replace 1 [t1]");
+    check(any, 1, "1!:running>shutdown 1:new>ready", "");
+    check(any, 1, "1!:running 2!:running", "replace 1 [t1], remove t2");
+    check(any, 2, "1!:running", "replace 1 [t1], create 2");
+    // Of several that are right, one stays: one that runs before one that ended or waits.
+    check(any, 1, "1:failed 1:running 1:new>ready", "shutdown t1, shutdown t3");
+    check(any, 1, "1!:running 1:new>ready", "shutdown t1");
+}
+
+#[test]
+fn a_service_that_is_gone_keeps_nothing() {
+    let spec = spec(RestartCondition::Any, 0);
+    let asked = |view: &View| describe(&reconcile(view, &"s".into()));
+    let mut leaving = service(2, &spec);
+    leaving.pending_delete = true;
+    let words = "1:running 1:failed>shutdown 2:new>remove";
+    assert_eq!(asked(&served(&leaving, words)), "remove t1, remove t2");
+    let tasks = super::super::testing::tasks(words, &spec);
+    let removed = view(tasks.into_iter().map(Object::from));
+    assert_eq!(asked(&removed), "remove t1, remove t2");
+    assert!(everything(&removed).contains(&"s".into()), "a full pass finds it");
+}
+
+#[test]
+fn other_services_and_tasks_of_nobody_are_left_alone() {
+    let mut global = service(1, &spec(RestartCondition::Any, 0));
+    let mut wish = global.spec.as_ref().clone();
+    wish.mode = Some(Mode::Global(Default::default()));
+    global.spec = wish.into();
+    assert_eq!(reconcile(&served(&global, "0:running 0:failed"), &"s".into()), vec![]);
+    let mut nobodys = super::super::testing::tasks("0:running", &Default::default());
+    nobodys[0].service_id = Default::default();
+    let view = view(nobodys.into_iter().map(Object::from));
+    assert_eq!(reconcile(&view, &Default::default()), vec![]);
+}
+
+#[test]
+fn what_a_new_task_contains() {
+    let wish = service(1, &spec(RestartCondition::Any, 0));
+    let view = converge(&served(&wish, "1!:running@n1"));
+    let new = view.tasks_in_slot(&"s".into(), 1).find(|task| task.id.as_str().len() == 25);
+    let new = new.unwrap();
+    assert_eq!((new.desired_state, new.status.state), (TaskState::READY, TaskState::NEW));
+    assert_eq!((&*new.status.message, new.status.timestamp), ("created", Some(at(200))));
+    assert_eq!((Some(new.spec.as_ref()), new.spec_version), (wish.task_spec(), wish.spec_version));
+    assert_eq!(new.service_annotations.name, "web");
+    assert!(new.node_id.is_empty());
+}
+
+#[test]
+fn only_what_may_count_otherwise_is_looked_at() {
+    let before = served(&service(1, &spec(RestartCondition::Any, 0)), "1:assigned@n1");
+    let concerns = |write: &dyn Fn(&mut Transaction)| {
+        let mut transaction = Transaction::begin(&before);
+        write(&mut transaction);
+        let sealed = transaction.seal(before.index() + 1, at(9));
+        touched(&sealed.view, &sealed.changes).contains(&"s".into())
+    };
+    let observed = |state| concerns(&|head| change(head, "t1", |task| observe(task, "n1", state)));
+    assert!(!observed("running"));
+    assert!(observed("failed"));
+    assert!(concerns(&|head| {
+        change(head, "t1", |task| task.desired_state = TaskState::SHUTDOWN);
+    }));
+    let with_node = |change: &dyn Fn(&mut Node)| {
+        concerns(&|head| {
+            let mut node = head.node(&"n1".into()).unwrap().as_ref().clone();
+            change(&mut node);
+            head.update(node).unwrap();
+        })
+    };
+    assert!(!with_node(&|node| node.status.message = "late".to_owned()));
+    assert!(with_node(&|node| node.description = Some(Default::default())));
+}
+
+/// Carries out what is asked for, as often as it takes, and checks that it is a fixed point.
+fn converge(view: &View) -> View {
+    let mut random = StdRng::seed_from_u64(1);
+    let mut view = view.clone();
+    for _ in 0..100 {
+        let mut done = false;
+        view = commit(&view, 200, |head| {
+            let mut room = Room::new();
+            let now: Timestamp = at(200);
+            done = carry_out(head, &"s".into(), &mut room, now, &mut random).unwrap();
+            assert!(head.len() <= CHANGES_PER_TRANSACTION);
+        });
+        if done {
+            assert_eq!(reconcile(&view, &"s".into()), vec![], "nothing is asked for twice");
+            return view;
+        }
+    }
+    panic!("it never ends");
+}
+
+#[test]
+fn a_large_service_takes_several_transactions() {
+    let replicas = CHANGES_PER_TRANSACTION * 12 + 1;
+    let wish = service(replicas as u64, &spec(RestartCondition::Any, 0));
+    let created = converge(&served(&wish, ""));
+    assert_eq!(runnable(&created), replicas);
+    let slots: BTreeSet<_> = created.tasks().map(|task| task.slot).collect();
+    assert_eq!(slots, (1..=replicas as u64).collect());
+    let without = commit(&created, 300, |head| {
+        head.remove(Kind::Service, &"s".into()).unwrap();
+    });
+    assert_eq!(runnable(&converge(&without)), 0);
+}
+
+fn words() -> impl Strategy<Value = String> {
+    let observed = prop::sample::select(vec![
+        "new", "pending", "assigned", "ready", "running", "complete", "failed", "rejected",
+    ]);
+    let desired = prop::sample::select(vec!["ready", "running", "shutdown", "remove"]);
+    let node = prop::sample::select(vec!["", "@n1", "@n2", "@down", "@drained"]);
+    let word = (1u64..6, any::<bool>(), observed, desired, node).prop_map(
+        |(slot, dirty, observed, desired, node)| {
+            format!("{slot}{}:{observed}>{desired}{node}", if dirty { "!" } else { "" })
+        },
+    );
+    prop::collection::vec(word, 0..12).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #[test]
+    fn converges_to_at_most_one_task_for_each_replica(
+        words in words(), replicas in 0u64..7, condition in 0i32..3, attempts in 0u64..3,
+    ) {
+        let condition = RestartCondition::try_from(condition).unwrap();
+        let before = served(&service(replicas, &spec(condition, attempts)), &words);
+        let after = converge(&before);
+        let mut slots = BTreeSet::new();
+        for task in after.tasks().filter(|task| task.desired_state <= TaskState::RUNNING) {
+            prop_assert!(slots.insert(task.slot), "two in slot {}", task.slot);
+            prop_assert_eq!(task.spec_version, Some(7));
+        }
+        prop_assert!(slots.len() as u64 <= replicas);
+        for task in before.tasks() {
+            prop_assert!(after.task(&task.id).unwrap().desired_state >= task.desired_state);
+        }
+        if (condition, attempts) == (RestartCondition::Any, 0) {
+            prop_assert_eq!(slots.len() as u64, replicas);
+        }
+    }
+}
+
+#[test]
+fn slow_commits_create_each_task_once() {
+    run(async |tree| {
+        let view = served(&service(0, &spec(RestartCondition::Any, 0)), "");
+        let store = testing::start_slow(tree, view, Duration::from_millis(500));
+        let subject = store.clone();
+        tree.child_with_address("replicated", move |life, own| {
+            Replicated::new(subject.clone(), environment(), life, own)
+        });
+        sleep(Duration::from_secs(1)).await;
+        // Between two wishes a part of the tasks is decided on and not yet committed.
+        for replicas in [6, 300, 301, 250] {
+            let written = store.transact(move |head| {
+                let version = head.service(&"s".into()).unwrap().meta;
+                let mut wish = service(replicas, &spec(RestartCondition::Any, 0));
+                wish.meta = version;
+                head.update(wish)
+            });
+            written.await.unwrap();
+            sleep(Duration::from_millis(700)).await;
+        }
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(runnable(&store.view()), 250);
+        assert_eq!(store.view().tasks().count(), 301, "none was created in vain");
+    });
+}
+
+#[test]
+fn a_new_leader_begins_where_the_old_one_was() {
+    run(async |tree| {
+        let view = served(&service(3, &spec(RestartCondition::Any, 0)), "2:running@n1");
+        let store = testing::start(tree, view);
+        let subject = store.clone();
+        tree.child_with_address("replicated", move |life, own| {
+            Replicated::new(subject.clone(), environment(), life, own)
+        });
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(runnable(&store.view()), 3);
+    });
+}
