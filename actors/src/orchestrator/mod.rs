@@ -5,6 +5,7 @@ mod agenda;
 mod moment;
 mod policy;
 pub mod replicated;
+pub mod restart;
 mod room;
 mod task;
 #[cfg(test)]
