@@ -4,6 +4,7 @@
 mod agenda;
 mod moment;
 mod policy;
+pub mod reaper;
 pub mod replicated;
 pub mod restart;
 mod room;
