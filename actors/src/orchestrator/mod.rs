@@ -11,3 +11,5 @@ mod room;
 mod task;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
