@@ -35,7 +35,7 @@ fn start(tree: &Tree) -> Store {
         move |life, own| Replicated::new(store.clone(), environment.clone(), life, own)
     });
     tree.child_with_address("restart", {
-        let (store, environment) = (store.clone(), environment.clone());
+        let store = store.clone();
         move |life, own| Restart::new(store.clone(), environment.clone(), life, own)
     });
     tree.child_with_address("reaper", {
