@@ -100,7 +100,12 @@ impl Process {
             self.ended(&shim).await;
             watched = true;
         }
-        match self.exit()? {
+        let exit = self.exit()?;
+        if exit.is_some() {
+            // The shim may have been killed after it wrote the record.
+            self.kill_leftovers(watched).await;
+        }
+        match exit {
             Some(Outcome::Code(0)) => Ok(()),
             Some(Outcome::Code(code)) => Err(ExecutorError::Exit { code, reason: None }),
             Some(Outcome::NotStarted(failure)) => Err(start_failed(&failure)),
@@ -123,10 +128,7 @@ impl Process {
                 self.work(|directory| directory.claim(&Claim { shim: None })).await?;
             }
         }
-        // Damage must not keep a task from being stopped: what is not known to be over is ended.
-        if !matches!(self.exit(), Ok(Some(_))) {
-            self.kill_leftovers(watched).await;
-        }
+        self.kill_leftovers(watched).await;
         Ok(())
     }
 
@@ -214,7 +216,12 @@ impl Process {
         })
     }
 
+    /// Ends what a shim that is gone has not ended. No record is trusted to say that nothing runs,
+    /// so damage does not keep a task from being stopped.
     async fn kill_leftovers(&self, fresh: bool) {
+        if self.directory.is_swept() {
+            return;
+        }
         let started = self.directory.read::<Started>().ok().flatten();
         let leftovers = Leftovers {
             task_id: self.instructions.task_id.clone(),

@@ -15,6 +15,7 @@ use super::record::{self, Claim, Damaged, Exit, Record};
 const STARTING: &str = "starting";
 const OUTPUT: &str = "output";
 const TROUBLE: &str = "trouble";
+const SWEPT: &str = "swept";
 
 /// Room for an exit record, whatever it says.
 const EXIT_BYTES_MAX: usize = 4096;
@@ -92,12 +93,25 @@ impl TaskDirectory {
 
     /// Removes it with everything in it. Nothing there is success.
     pub fn remove(&self) -> Result<(), Error> {
-        match fs::remove_dir_all(&self.path) {
+        match self.remove_claim_last() {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(Error::Failed { verb: "removed", path: self.path.clone(), source })
             }
             _ => Ok(()),
         }
+    }
+
+    /// A removal that a crash has cut short must not let the task be started again.
+    fn remove_claim_last(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else if entry.file_name() != Claim::FILE {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        fs::remove_dir_all(&self.path)
     }
 
     /// Reads a record; none when it was never written.
@@ -145,6 +159,18 @@ impl TaskDirectory {
     /// full.
     pub(super) fn reserve_exit(&self) -> Result<(), Error> {
         write_file(&self.beside::<Exit>(), &[0; EXIT_BYTES_MAX])
+    }
+
+    /// Says that no process of the task is left. It need not be durable: nothing survives the
+    /// machine.
+    pub(super) fn mark_swept(&self) {
+        // Without the mark the daemon looks for itself.
+        File::create(self.path.join(SWEPT)).ok();
+    }
+
+    /// Returns whether the shim has seen to it that no process of the task is left.
+    pub fn is_swept(&self) -> bool {
+        self.path.join(SWEPT).exists()
     }
 
     /// Opens the pipe whose closing says that the start is decided, one way or the other. It

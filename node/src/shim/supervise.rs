@@ -41,6 +41,14 @@ use super::{
 /// Longer grace periods are cut: longer ones cannot be added to the time.
 const GRACE_PERIOD_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// How long killed processes may take to end, in milliseconds. One that hangs in the kernel must
+/// not hide the end of its task; it is gone when it comes back.
+const END_MS: u16 = 10_000;
+
+/// How long to wait for children that no list of processes shows, in milliseconds: a parent that
+/// ended while the list was made hands them over.
+const HANDOVER_MS: u16 = 100;
+
 /// How often the exit record is tried while the disk refuses it, a second apart.
 const EXIT_ATTEMPTS: usize = 60;
 
@@ -181,7 +189,9 @@ impl Task {
         };
         // At once: what follows may take a while, and the code must not depend on it.
         let recorded = record_exit(directory, Outcome::Code(code));
-        self.end_descendants();
+        if self.end_descendants() {
+            directory.mark_swept();
+        }
         self.pump.finish();
         recorded
     }
@@ -226,14 +236,15 @@ impl Task {
     }
 
     /// Kills and reaps everything below the shim: what loses its parent becomes a child of the
-    /// shim, generation after generation. Processes that the shim may not kill are left.
-    fn end_descendants(&self) {
+    /// shim, generation after generation. Returns whether nothing is left; processes that the
+    /// shim may not kill are.
+    fn end_descendants(&self) -> bool {
         loop {
             loop {
                 match wait(WaitOptions::NOHANG) {
                     Ok(Some(_)) => {}
                     Ok(None) => break,
-                    Err(_) => return,
+                    Err(_) => return true,
                 }
             }
             let myself = getpid().as_raw_pid();
@@ -243,12 +254,12 @@ impl Task {
                 .filter_map(|stat| Pid::from_raw(stat.pid))
                 .filter(|pid| kill_process(*pid, Signal::KILL) != Err(Errno::PERM))
                 .count();
-            if killed == 0 {
-                return;
-            }
             // A child that ends has handed its children over before its end is signalled.
             let mut waited = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            poll(&mut waited, PollTimeout::NONE).ok();
+            let patience = if killed == 0 { HANDOVER_MS } else { END_MS };
+            if poll(&mut waited, PollTimeout::from(patience)) == Ok(0) {
+                return false;
+            }
             self.take_signals();
         }
     }
