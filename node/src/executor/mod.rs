@@ -14,7 +14,7 @@ mod running_shim;
 use std::{collections::BTreeSet, fs, io, path::PathBuf, rc::Rc};
 
 use actors::agent::port::{Controller, Executor, ExecutorError};
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, join_all};
 use protocol::wire;
 
 use self::{controller::ProcessController, process::Process};
@@ -68,15 +68,16 @@ impl ProcessExecutor {
     ///
     /// Every task is tried; the first failure is returned.
     pub async fn remove_unknown(&self, known: &BTreeSet<String>) -> Result<(), ExecutorError> {
-        let mut result = Ok(());
-        for name in self.folder_names().map_err(|error| self.unreadable(&error))? {
-            if !known.contains(&name) {
+        let names = self.folder_names().map_err(|error| self.unreadable(&error))?;
+        let unknown = names.into_iter().filter(|name| !known.contains(name));
+        let processes: Vec<_> = unknown
+            .map(|name| {
                 let directory = TaskDirectory::new(self.config.folder.join(name));
-                let removed = Process::found(directory, self.config.clone()).remove().await;
-                result = result.and(removed);
-            }
-        }
-        result
+                Process::found(directory, self.config.clone())
+            })
+            .collect();
+        // All at once: each may take its grace period.
+        join_all(processes.iter().map(Process::remove)).await.into_iter().collect()
     }
 
     fn folder_names(&self) -> io::Result<Vec<String>> {
@@ -86,7 +87,11 @@ impl ProcessExecutor {
         };
         let mut names = Vec::new();
         for entry in entries {
-            names.extend(entry?.file_name().into_string());
+            let entry = entry?;
+            // Files that somebody put here are no tasks.
+            if entry.file_type()?.is_dir() {
+                names.extend(entry.file_name().into_string());
+            }
         }
         Ok(names)
     }
