@@ -1,0 +1,86 @@
+//! A task from its start to its end.
+
+use std::fs;
+
+use actors::agent::port::{Executor, ExecutorError};
+use tokio::time::timeout;
+
+use super::{PATIENCE, World, container, end, exit, lives};
+
+#[tokio::test]
+async fn exit_codes_are_those_of_a_shell() {
+    let world = World::new();
+    for (id, script, expected) in [
+        ("zero", "exit 0", Ok(())),
+        ("three", "exit 3", exit(3)),
+        ("killed", "kill -9 $$", exit(137)),
+        ("asked", "kill $$", exit(143)),
+    ] {
+        let task = world.run(id, script).await;
+        assert_eq!(end(&task).await, expected, "{id}");
+        let code = match expected {
+            Err(ExecutorError::Exit { code, .. }) => code,
+            Ok(()) | Err(_) => 0,
+        };
+        assert_eq!(task.container_status().expect("known").exit_code, code, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_exist_says_so() {
+    let world = World::new();
+    let mut nothing = world.task("a", "");
+    container(&mut nothing).command = vec!["/nope".to_owned()];
+    let controller = world.executor().controller(&nothing).expect("it may exist");
+    controller.prepare().await.expect("prepared");
+    let refused = controller.start().await.expect_err("there is none");
+    assert!(
+        refused.to_string().starts_with("starting container failed: exec: \"/nope\""),
+        "{refused}"
+    );
+    assert_eq!(controller.container_status().expect("known").exit_code, 127);
+}
+
+#[tokio::test]
+async fn stopping_asks_first_and_kills_after_the_grace_period() {
+    let world = World::new();
+    let polite = world.run("polite", "trap 'exit 7' TERM; while :; do sleep 0.05; done").await;
+    timeout(PATIENCE, polite.shutdown()).await.expect("in time").expect("stopped");
+    assert_eq!(end(&polite).await, exit(7));
+    let stubborn = world.run("stubborn", "trap '' TERM; while :; do sleep 0.05; done").await;
+    timeout(PATIENCE, stubborn.shutdown()).await.expect("in time").expect("stopped");
+    assert_eq!(end(&stubborn).await, exit(137));
+}
+
+#[tokio::test]
+async fn nothing_below_a_task_outlives_it() {
+    let world = World::new();
+    let pids = world.file("pids");
+    let script = format!(
+        "sleep 1000 & echo $! >> {0}; setsid sh -c 'sleep 1000 & echo $! >> {0}; wait' & sleep 0.3; exit 5",
+        pids.display()
+    );
+    let task = world.run("parent", &script).await;
+    assert_eq!(end(&task).await, exit(5));
+    let children: Vec<i32> = fs::read_to_string(&pids)
+        .expect("written")
+        .lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect();
+    assert_eq!(children.len(), 2);
+    assert!(children.iter().all(|pid| !lives(*pid)), "they end before the task is over");
+    assert!(world.directory("parent").is_swept());
+}
+
+#[tokio::test]
+async fn a_task_that_was_stopped_before_it_started_never_starts() {
+    let world = World::new();
+    let ran = world.file("ran");
+    let script = format!("touch {}", ran.display());
+    let task = world.controller("a", &script);
+    task.prepare().await.expect("prepared");
+    task.shutdown().await.expect("stopped");
+    let refused = timeout(PATIENCE, task.start()).await.expect("in time");
+    assert!(refused.is_err());
+    assert!(!ran.exists());
+}

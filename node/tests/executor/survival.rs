@@ -1,0 +1,171 @@
+//! Daemon, shim and task end in any order: nothing is started twice, nothing stays, no exit code
+//! is lost or invented.
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use actors::agent::port::ExecutorError;
+use nix::sys::signal::Signal;
+use node::shim::{self, Exit, Outcome, TASK_ID_VARIABLE};
+
+use super::{World, end, eventually, exit, lives, send};
+
+#[tokio::test]
+async fn a_task_survives_the_daemon_and_is_adopted() {
+    let world = World::new();
+    let go = world.file("go");
+    let script = format!("while [ ! -e {} ]; do sleep 0.02; done; exit 4", go.display());
+    let task = world.run("a", &script).await;
+    let processes = world.processes("a");
+    drop(task);
+    world.restart();
+    let adopted = world.controller("a", &script);
+    assert_eq!(adopted.prepare().await, Err(ExecutorError::AlreadyPrepared));
+    assert_eq!(adopted.start().await, Err(ExecutorError::AlreadyStarted));
+    assert_eq!(world.processes("a"), processes, "it was not started again");
+    assert!(lives(processes.1));
+    fs::write(&go, "").expect("written");
+    assert_eq!(end(&adopted).await, exit(4));
+}
+
+#[tokio::test]
+async fn an_exit_code_waits_for_the_next_daemon() {
+    let world = World::new();
+    let task = world.run("a", "sleep 0.2; exit 9").await;
+    let (shim, _) = world.processes("a");
+    drop(task);
+    world.restart();
+    eventually("the shim ends", || !lives(shim)).await;
+    let adopted = world.controller("a", "sleep 0.2; exit 9");
+    assert_eq!(adopted.start().await, Err(ExecutorError::AlreadyStarted));
+    assert_eq!(end(&adopted).await, exit(9));
+}
+
+#[tokio::test]
+async fn a_killed_shim_takes_its_task_with_it() {
+    let world = World::new();
+    let script = "sleep 1000 & sleep 1000";
+    let task = world.run("a", script).await;
+    let (shim, main) = world.processes("a");
+    send(shim, Signal::SIGKILL);
+    let outcome = end(&task).await;
+    let Err(ExecutorError::Failed(reason)) = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains(&format!("shim (process {shim}) was killed")), "{reason}");
+    eventually("the task ends", || !lives(main)).await;
+    task.remove().await.expect("removed");
+    assert!(!world.directory("a").exists());
+}
+
+#[tokio::test]
+async fn a_shim_killed_while_no_daemon_ran_leaves_no_orphan() {
+    let world = World::new();
+    let pids = world.file("pids");
+    let script = format!("sleep 1000 & echo $! > {}; wait", pids.display());
+    drop(world.run("a", &script).await);
+    eventually("the child starts", || {
+        fs::read_to_string(&pids).is_ok_and(|text| text.ends_with('\n'))
+    })
+    .await;
+    let child: i32 = fs::read_to_string(&pids).expect("written").trim().parse().expect("a number");
+    let (shim, main) = world.processes("a");
+    send(shim, Signal::SIGKILL);
+    eventually("the main process ends", || !lives(main)).await;
+    world.restart();
+    let adopted = world.controller("a", &script);
+    let outcome = end(&adopted).await;
+    assert!(matches!(outcome, Err(ExecutorError::Failed(_))), "{outcome:?}");
+    eventually("the child ends", || !lives(child)).await;
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_stopped_and_removed() {
+    let world = World::new();
+    let known = world.run("known", "sleep 1000").await;
+    drop(world.run("unknown", "sleep 1000").await);
+    let ((_, kept), (_, ended)) = (world.processes("known"), world.processes("unknown"));
+    fs::write(world.file("no task"), "").expect("written");
+    world.restart();
+    let keep = BTreeSet::from([world.id("known")]);
+    world.executor().remove_unknown(&keep).await.expect("removed");
+    assert!(lives(kept) && !lives(ended));
+    assert!(world.directory("known").exists() && !world.directory("unknown").exists());
+    known.remove().await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_second_shim_does_not_start_the_task_again() {
+    let world = World::new();
+    let starts = world.file("starts");
+    let script = format!("echo started >> {}; sleep 1000", starts.display());
+    let task = world.run("a", &script).await;
+    let processes = world.processes("a");
+    let program = super::config(world.folder.path()).program;
+    let second = shim::command(&program, &world.directory("a")).status().expect("it can be run");
+    assert!(second.success());
+    assert_eq!(world.processes("a"), processes);
+    eventually("it starts", || starts.exists()).await;
+    task.remove().await.expect("removed");
+    assert_eq!(fs::read_to_string(&starts).expect("written"), "started\n");
+}
+
+#[tokio::test]
+async fn a_shim_obeys_nobody_elses_signals() {
+    let world = World::new();
+    let task = world.run("a", "sleep 1000").await;
+    let (shim, main) = world.processes("a");
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        send(shim, signal);
+    }
+    send(main, Signal::SIGTERM);
+    assert_eq!(end(&task).await, exit(143), "the shim has seen the task's end");
+}
+
+#[tokio::test]
+async fn a_task_killed_before_its_shim_has_failed_and_is_gone() {
+    let world = World::new();
+    drop(world.run("a", "sleep 1000").await);
+    let (shim, main) = world.processes("a");
+    // A stopped shim cannot write the code down between the two.
+    send(shim, Signal::SIGSTOP);
+    send(main, Signal::SIGKILL);
+    send(shim, Signal::SIGKILL);
+    eventually("both end", || !lives(shim) && !lives(main)).await;
+    world.restart();
+    let adopted = world.controller("a", "sleep 1000");
+    assert_eq!(adopted.start().await, Err(ExecutorError::AlreadyStarted));
+    let outcome = end(&adopted).await;
+    let Err(ExecutorError::Failed(reason)) = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("its exit code is unknown"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_is_left_behind_an_exit_record_is_killed() {
+    let world = World::new();
+    let task = world.controller("a", "exit 3");
+    task.prepare().await.expect("prepared");
+    let mut left = Command::new("sleep")
+        .arg("1000")
+        .env(TASK_ID_VARIABLE, world.id("a"))
+        .spawn()
+        .expect("it can be run");
+    // As a shim leaves it that was killed before it had swept.
+    world.directory("a").write(&Exit { outcome: Some(Outcome::Code(3)) }).expect("written");
+    assert_eq!(end(&task).await, exit(3));
+    assert!(!left.wait().expect("waited for").success());
+}
+
+#[tokio::test]
+async fn a_damaged_exit_record_is_no_exit_code() {
+    let world = World::new();
+    let task = world.run("a", "exit 0").await;
+    assert_eq!(end(&task).await, Ok(()));
+    let path = world.directory("a").path().join("exit");
+    let mut bytes = fs::read(&path).expect("written");
+    *bytes.last_mut().expect("not empty") ^= 1;
+    fs::write(&path, bytes).expect("written");
+    world.restart();
+    let adopted = world.controller("a", "exit 0");
+    let outcome = end(&adopted).await;
+    let Err(ExecutorError::Failed(reason)) = outcome else { panic!("{outcome:?}") };
+    assert!(reason.ends_with("is damaged: its checksum is wrong"), "{reason}");
+    adopted.remove().await.expect("removed");
+}
