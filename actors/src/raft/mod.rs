@@ -11,6 +11,7 @@ use protocol::raftpb;
 mod error;
 mod logger;
 mod logic;
+mod membership;
 mod peer;
 mod reads;
 mod recovery;
@@ -70,7 +71,7 @@ impl Config {
     }
 }
 
-/// One of the first members of a cluster.
+/// A member with its node; the first of a cluster are known before there is a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Founder {
     /// Its raft id.
@@ -179,4 +180,6 @@ pub struct Status {
     pub last: u64,
     /// The members who vote.
     pub voters: Vec<u64>,
+    /// All members, with their nodes.
+    pub members: Vec<Founder>,
 }

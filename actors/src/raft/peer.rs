@@ -3,7 +3,6 @@
 use std::mem;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
-use prost::Message as _;
 use raft::{Ready, SnapshotStatus, StateRole, eraftpb::MessageType};
 use tokio::sync::oneshot;
 
@@ -208,12 +207,12 @@ impl Peer {
         }
     }
 
-    /// A member that votes alone leads as soon as it has applied what it has.
+    /// A member that votes alone leads as soon as it has applied what it knows to be committed.
     fn elect_sole_voter(&mut self) {
         let Some(running) = self.running() else { return };
         let raft = &running.node.raft;
         let alone = running.voters() == [raft.id];
-        let whole = running.applied == raft.raft_log.last_index()
+        let whole = running.applied == raft.raft_log.committed
             && raft.raft_log.persisted == raft.raft_log.last_index();
         let idle = raft.state == StateRole::Follower && running.unsaved.is_empty();
         if alone
@@ -281,7 +280,7 @@ impl Peer {
         let storage = running.node.store();
         let Some(place) = storage.coverable(view.index()) else { return };
         running.saving_snapshot = true;
-        let membership = logic::members_to_wire(storage.members().clone()).encode_to_vec().into();
+        let membership = storage.encode_members();
         let info = SnapshotInfo { index: place.index, term: place.term, membership };
         let snapshot = crate::log::Snapshot { info, objects: Box::new(view.encode()) };
         let saved = async move { ask(&log, SaveSnapshot(snapshot)).await };

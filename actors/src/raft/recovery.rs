@@ -8,7 +8,8 @@ use raft::{RawNode, ReadOnlyOption, eraftpb::ConfState};
 use super::{
     Config, Error, Founder, Links,
     logger::logger,
-    logic::{from_entry, from_hard_state, members_from_wire},
+    logic::{from_entry, from_hard_state},
+    membership::Membership,
     storage::{Place, Storage},
 };
 use crate::{
@@ -146,10 +147,10 @@ fn start(
 ) -> Result<RawNode<Storage>, Error> {
     let (cut, members) = match recovered.snapshot {
         Some(SnapshotInfo { index, term, membership }) => {
-            let members = raftpb::ConfState::decode(membership).map_err(|_| Error::Members)?;
-            (Place { index, term }, members_from_wire(members))
+            let members = Membership::decode(membership).ok_or(Error::Members)?;
+            (Place { index, term }, members)
         }
-        None => (Place::default(), ConfState::default()),
+        None => (Place::default(), (ConfState::default(), Membership::default())),
     };
     let entries = recovered.entries.into_iter().map(from_entry).collect();
     let hard_state = from_hard_state(recovered.hard_state);

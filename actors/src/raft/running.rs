@@ -12,7 +12,8 @@ use raft::{
 };
 
 use super::{
-    Error, LeadershipChanged, Status, logic, reads::Reads, storage::Storage, unsaved::Unsaved,
+    Error, LeadershipChanged, Status, logic, membership::Membership, reads::Reads,
+    storage::Storage, unsaved::Unsaved,
 };
 use crate::{
     log::{self, SnapshotInfo},
@@ -69,13 +70,12 @@ impl Running {
     /// A snapshot of the leader replaces the store.
     pub(super) fn install(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         let about = snapshot.get_metadata();
-        let view = decode(snapshot)?;
-        let membership = logic::members_to_wire(about.get_conf_state().clone());
-        let membership = membership.encode_to_vec().into();
+        let (view, members) = decode(snapshot)?;
+        let membership = members.encode(about.get_conf_state());
         let info = SnapshotInfo { index: about.get_index(), term: about.get_term(), membership };
         let objects = Box::new(view.encode());
         self.unsaved.add_snapshot(log::Snapshot { info, objects });
-        self.node.mut_store().install(about);
+        self.node.mut_store().install(about, members);
         self.snapshot_index = about.get_index();
         self.delivered = about.get_index();
         self.outbox.push(Event::Restore { view });
@@ -102,6 +102,7 @@ impl Running {
     }
 
     fn change_members(&mut self, entry: &Entry) {
+        self.node.mut_store().membership_mut().follow(&entry.data);
         let Some(change) = logic::conf_change(&entry.data) else { return };
         match self.node.apply_conf_change(&change) {
             Ok(members) => self.node.mut_store().set_members(members, entry.get_index()),
@@ -162,15 +163,17 @@ impl Running {
             applied: self.applied,
             last: raft.raft_log.last_index(),
             voters: self.voters(),
+            members: self.node.store().membership().shown(),
         }
     }
 }
 
-/// The objects that another manager sent.
-fn decode(snapshot: &Snapshot) -> Result<View, Error> {
+/// The objects and the members that another manager sent.
+fn decode(snapshot: &Snapshot) -> Result<(View, Membership), Error> {
     let sent = wire::Snapshot::decode(snapshot.data.clone())
         .map_err(|error| Error::Refused(format!("the leader's snapshot is damaged: {error}")))?;
     let mut restore = Restore::default();
     restore.add_snapshot(sent.store.unwrap_or_default());
-    Ok(restore.finish(snapshot.get_metadata().get_index()))
+    let members = Membership::of(sent.membership.unwrap_or_default().members);
+    Ok((restore.finish(snapshot.get_metadata().get_index()), members))
 }

@@ -11,6 +11,7 @@ use raft::{
     eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata},
 };
 
+use super::membership::Membership;
 use crate::store::{Published, View};
 
 /// Entries behind the last compaction, and what raft must remember beside them.
@@ -18,6 +19,7 @@ pub(super) struct Storage {
     published: Published,
     hard_state: HardState,
     members: ConfState,
+    membership: Membership,
     /// The entry that last changed the members.
     members_since: u64,
     /// The last entry that is no longer here.
@@ -35,7 +37,7 @@ impl Storage {
     pub(super) fn new(
         published: Published,
         hard_state: HardState,
-        members: ConfState,
+        (members, membership): (ConfState, Membership),
         cut: Place,
         entries: Vec<Entry>,
     ) -> Self {
@@ -43,6 +45,7 @@ impl Storage {
             published,
             hard_state,
             members,
+            membership,
             members_since: cut.index,
             cut,
             entries: entries.into(),
@@ -85,8 +88,21 @@ impl Storage {
         &self.members
     }
 
+    pub(super) fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub(super) fn membership_mut(&mut self) -> &mut Membership {
+        &mut self.membership
+    }
+
+    /// What a snapshot on disk says of the members now.
+    pub(super) fn encode_members(&self) -> Bytes {
+        self.membership.encode(&self.members)
+    }
+
     /// Starts over from a snapshot that came from the leader.
-    pub(super) fn install(&mut self, metadata: &SnapshotMetadata) {
+    pub(super) fn install(&mut self, metadata: &SnapshotMetadata, membership: Membership) {
         let place = Place { index: metadata.get_index(), term: metadata.get_term() };
         let kept = self.entry(place.index).is_some_and(|entry| entry.get_term() == place.term);
         if kept {
@@ -95,6 +111,7 @@ impl Storage {
             self.entries.clear();
             self.cut = place;
         }
+        self.membership = membership;
         self.set_members(metadata.get_conf_state().clone(), place.index);
         self.hard_state.commit = self.hard_state.commit.max(place.index);
     }
@@ -120,10 +137,11 @@ impl Storage {
     }
 }
 
-/// The objects of a view in the form of peers.
-fn encode(view: &View) -> Bytes {
+/// A snapshot in the form of peers.
+fn encode(view: &View, membership: &Membership) -> Bytes {
     let store = Some(view.to_snapshot());
-    let membership = Some(wire::ClusterSnapshot::default());
+    let membership = wire::ClusterSnapshot { members: membership.list(), removed: Vec::new() };
+    let membership = Some(membership);
     wire::Snapshot { store, membership, ..Default::default() }.encode_to_vec().into()
 }
 
@@ -180,7 +198,7 @@ impl Reader for Storage {
         metadata.set_conf_state(self.members.clone());
         let mut snapshot = Snapshot::default();
         snapshot.set_metadata(metadata);
-        snapshot.set_data(encode(&view));
+        snapshot.set_data(encode(&view, &self.membership));
         Ok(snapshot)
     }
 }

@@ -17,8 +17,6 @@ pub struct Leadership {
     pub reads: Recipient<ReadIndex>,
     /// Says how raft stands.
     pub status: Recipient<GetStatus>,
-    /// Which member is which node, and where it is reached.
-    pub members: Vec<Founder>,
 }
 
 impl Leadership {
@@ -34,7 +32,7 @@ impl Leadership {
     /// The managers, as far as raft knows them now.
     pub async fn managers(&self) -> Managers {
         let Some(status) = self.ask().await else { return Managers::new() };
-        let voters = self.members.iter().filter(|member| status.voters.contains(&member.raft_id));
+        let voters = status.members.iter().filter(|one| status.voters.contains(&one.raft_id));
         voters.map(|member| (member.node_id.as_str().into(), shown(member, &status))).collect()
     }
 

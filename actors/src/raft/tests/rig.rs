@@ -48,6 +48,7 @@ pub(super) fn create(
 /// Hears what a peer tells the rest of the program.
 struct Listener {
     leads: Rc<RefCell<Option<u64>>>,
+    told: Rc<RefCell<Vec<Option<u64>>>>,
     ended: Rc<RefCell<Vec<Error>>>,
 }
 
@@ -62,6 +63,7 @@ impl Handler<LeadershipChanged> for Listener {
 
     fn handle(&mut self, changed: LeadershipChanged, _: &mut Context<Self>) {
         *self.leads.borrow_mut() = changed.term;
+        self.told.borrow_mut().push(changed.term);
     }
 }
 
@@ -85,6 +87,8 @@ pub(super) struct Machine {
     pub(super) config: Config,
     pub(super) disk: SimulatedDisk,
     pub(super) ended: Rc<RefCell<Vec<Error>>>,
+    /// What was said of leadership, in order.
+    pub(super) told: Rc<RefCell<Vec<Option<u64>>>>,
     leads: Rc<RefCell<Option<u64>>>,
     network: Option<Network>,
     alive: Option<Alive>,
@@ -107,6 +111,7 @@ impl Machine {
             config: Config::alone(member, "node-1:4242".to_owned(), seed),
             disk: SimulatedDisk::new(seed),
             ended: Rc::default(),
+            told: Rc::default(),
             leads: Rc::default(),
             network: None,
             alive: None,
@@ -118,9 +123,12 @@ impl Machine {
         let options = Options { segment_bytes: 64 * 1024, ..Options::default() };
         let writer = Writer::factory(self.disk.mount(), ToyCipher { key: 7 }, options);
         let log = tree.child("log", writer);
-        let (leads, ended) = (self.leads.clone(), self.ended.clone());
-        let listener = tree
-            .child("listener", move |_| Listener { leads: leads.clone(), ended: ended.clone() });
+        let (leads, told, ended) = (self.leads.clone(), self.told.clone(), self.ended.clone());
+        let listener = tree.child("listener", move |_| Listener {
+            leads: leads.clone(),
+            told: told.clone(),
+            ended: ended.clone(),
+        });
         let unit = tree.unit("unit", BUDGET);
         let published = Published::default();
         let memory = MemoryStore::factory(published.clone(), environment());
@@ -172,17 +180,9 @@ impl Machine {
     }
 
     pub(super) async fn until_leading(&self) {
-        self.until(|leads| leads.is_some()).await;
-    }
-
-    pub(super) async fn until_following(&self) {
-        self.until(|leads| leads.is_none()).await;
-    }
-
-    async fn until(&self, wanted: impl Fn(Option<u64>) -> bool) {
         for _ in 0..30_000 {
             sleep(Duration::from_millis(1)).await;
-            if wanted(*self.leads.borrow()) {
+            if self.leads.borrow().is_some() {
                 return;
             }
         }

@@ -64,8 +64,13 @@ impl Handler<GetStatus> for Raft {
             applied: 0,
             last: 0,
             voters: vec![7],
+            members: vec![member(7, "n1"), member(8, "learner")],
         })
     }
+}
+
+fn member(raft_id: u64, node_id: &str) -> Founder {
+    Founder { raft_id, node_id: node_id.to_owned(), address: "10.0.0.1:4242".to_owned() }
 }
 
 /// A daemon's control socket with a client on it.
@@ -86,17 +91,8 @@ impl World {
             let leads = leads.clone();
             move |_| Raft { leads: leads.clone() }
         });
-        let member = |raft_id, node_id: &str| Founder {
-            raft_id,
-            node_id: node_id.to_owned(),
-            address: "10.0.0.1:4242".to_owned(),
-        };
-        let leadership = Leadership {
-            store: store.clone(),
-            reads: raft.recipient(),
-            status: raft.recipient(),
-            members: vec![member(7, "n1"), member(8, "left")],
-        };
+        let leadership =
+            Leadership { store: store.clone(), reads: raft.recipient(), status: raft.recipient() };
         let services = Services {
             control: Control::new(leadership.clone(), environment().clock),
             health: Health::new(leadership),
