@@ -1,13 +1,17 @@
 //! Every decision and every actor. Nothing here opens a socket or a file.
 
 pub mod agent;
+pub mod allocator;
 pub mod ca;
 pub mod cluster;
 pub mod control;
 pub mod dispatcher;
 pub mod environment;
+pub mod leadership;
 pub mod log;
 pub mod orchestrator;
 pub mod raft;
+pub mod scheduler;
 pub mod store;
 pub mod supervision;
+pub mod tree;

@@ -1,0 +1,179 @@
+//! From winning an election to losing it: makes the store ready, then starts and stops the loops
+//! of a leader.
+
+#[cfg(test)]
+mod tests;
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use crate::{
+    cluster::{self, Founding},
+    raft::{Ended, LeadershipChanged},
+    store::{Store, TransactError},
+    supervised,
+    supervision::{Life, Tree, fail},
+    tree::{Leader, LeaderParts},
+};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture,
+    fut::LocalBoxActorFuture as Running,
+};
+
+/// How long to wait before the store is tried again, which leads and yet did not write.
+const SEED_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// What the node knows of a cluster that it founds.
+pub trait Bootstrap: Send + 'static {
+    /// The secrets of the cluster, until it holds them itself.
+    fn founding(&self) -> Option<Founding>;
+
+    /// The cluster holds them, durably. Called by every leader; doing it again does nothing.
+    fn founded(&mut self);
+}
+
+/// What cannot be mended by starting again. The process has to end, with this as its last words.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fatal {
+    /// Raft cannot go on.
+    #[error(transparent)]
+    Raft(#[from] crate::raft::Error),
+    /// The store is not what this node believes it to be.
+    #[error("{0}")]
+    Cluster(Arc<cluster::Error>),
+}
+
+/// Takes the last words of a manager.
+pub type OnFatal = Arc<dyn Fn(Fatal) + Send + Sync>;
+
+/// Starts the leader's loops when this manager begins to lead, and stops them when it ceases to.
+pub struct Leadership {
+    store: Store,
+    parts: LeaderParts,
+    on_fatal: OnFatal,
+    tree: Tree,
+    /// Outlives a life, as the loops do.
+    held: Rc<RefCell<Held>>,
+}
+
+/// What leadership there is.
+struct Held {
+    bootstrap: Box<dyn Bootstrap>,
+    term: Option<u64>,
+    leader: Option<Leader>,
+}
+
+impl Leadership {
+    /// Returns what supervision calls for each life. The loops run in a tree inside `tree`.
+    pub fn factory(
+        store: Store,
+        parts: LeaderParts,
+        bootstrap: Box<dyn Bootstrap>,
+        on_fatal: OnFatal,
+        tree: Tree,
+    ) -> impl FnMut(Life) -> Self {
+        let held = Rc::new(RefCell::new(Held { bootstrap, term: None, leader: None }));
+        move |_| Self {
+            store: store.clone(),
+            parts: parts.clone(),
+            on_fatal: on_fatal.clone(),
+            tree: tree.clone(),
+            held: held.clone(),
+        }
+    }
+
+    /// Stops the loops of an earlier term.
+    fn stop(&mut self) -> Running<Self, ()> {
+        let leader = self.held.borrow_mut().leader.take();
+        let stopped = async move {
+            if let Some(leader) = leader {
+                leader.stop().await;
+            }
+        };
+        Box::pin(stopped.into_actor(self))
+    }
+
+    /// Writes what every leader relies on, unless it is there.
+    fn seed(&mut self) -> Running<Self, Result<(), TransactError<Arc<cluster::Error>>>> {
+        let (node_id, founding) =
+            (self.parts.node_id.clone(), self.held.borrow().bootstrap.founding());
+        let seeded = self.store.transact(move |head| {
+            cluster::seed(head, &node_id, founding.as_ref()).map_err(Arc::new)
+        });
+        Box::pin(seeded.into_actor(self))
+    }
+
+    /// Whether this manager leads in this term, and its loops do not run yet.
+    fn awaits(&self, term: u64) -> bool {
+        let held = self.held.borrow();
+        held.term == Some(term) && held.leader.is_none()
+    }
+
+    fn begin(&mut self, ctx: &mut Context<Self>, term: u64) {
+        let seeded = self.seed().map(move |seeded, leadership: &mut Self, ctx| {
+            leadership.seeded(ctx, term, seeded);
+        });
+        ctx.wait(seeded);
+    }
+
+    fn seeded(
+        &mut self,
+        ctx: &mut Context<Self>,
+        term: u64,
+        seeded: Result<(), TransactError<Arc<cluster::Error>>>,
+    ) {
+        match seeded {
+            Ok(()) => {
+                let mut held = self.held.borrow_mut();
+                held.bootstrap.founded();
+                tracing::info!(term, "this manager leads");
+                held.leader = Some(Leader::start(&self.tree, &self.store, &self.parts));
+            }
+            Err(TransactError::Aborted(error)) => (self.on_fatal)(Fatal::Cluster(error)),
+            Err(TransactError::TooLarge { .. }) => fail(&"the first objects fit into an entry"),
+            Err(error @ (TransactError::NotWritten(_) | TransactError::OutcomeUnknown)) => {
+                tracing::debug!(term, %error, "the leader's first write has to be repeated");
+                ctx.run_later(SEED_AGAIN_AFTER, move |leadership, ctx| {
+                    if leadership.awaits(term) {
+                        leadership.begin(ctx, term);
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Actor for Leadership {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // An earlier life may have died between the news and the loops.
+        let unfinished = self.held.borrow().term.filter(|term| self.awaits(*term));
+        if let Some(term) = unfinished {
+            self.begin(ctx, term);
+        }
+    }
+}
+
+supervised!(Leadership, mailbox = 16);
+
+impl Handler<LeadershipChanged> for Leadership {
+    type Result = ();
+
+    fn handle(&mut self, changed: LeadershipChanged, ctx: &mut Context<Self>) {
+        self.held.borrow_mut().term = changed.term;
+        // What comes next waits until the loops of the last term are gone.
+        ctx.wait(self.stop().map(move |(), leadership: &mut Self, ctx| {
+            if let Some(term) = changed.term {
+                leadership.begin(ctx, term);
+            }
+        }));
+    }
+}
+
+impl Handler<Ended> for Leadership {
+    type Result = ();
+
+    fn handle(&mut self, Ended { error }: Ended, _: &mut Context<Self>) {
+        (self.on_fatal)(error.into());
+    }
+}

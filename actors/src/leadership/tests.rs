@@ -1,0 +1,259 @@
+//! The loops of a leader, from seeding the store to tasks that run, in virtual time.
+
+use std::{
+    rc::Rc,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use bytes::Bytes;
+use protocol::{
+    objects::{Service, TaskState},
+    token::{JoinToken, RootDigest},
+    wire,
+};
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::{sync::mpsc, task::LocalSet, time::sleep};
+
+use super::*;
+use crate::{
+    agent::{
+        self, Ports,
+        simulated::{Machine, MemoryDatabase},
+    },
+    dispatcher::{LocalManagers, Seat},
+    environment::testing::environment,
+    store::{View, testing},
+    supervision::{Address, Budget, Census},
+    tree::Loops,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const BUDGET: Budget = Budget { restarts: 5, within: Duration::from_secs(60) };
+
+/// What the node of the tests founds, and how often it was told that this is done.
+struct First {
+    founding: Option<Founding>,
+    founded: Arc<AtomicU32>,
+}
+
+impl Bootstrap for First {
+    fn founding(&self) -> Option<Founding> {
+        self.founding.clone()
+    }
+
+    fn founded(&mut self) {
+        self.founded.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Rig {
+    store: Store,
+    leadership: Address<Leadership>,
+    census: Census,
+    machine: Machine,
+    founded: Arc<AtomicU32>,
+    fatal: mpsc::UnboundedReceiver<Fatal>,
+}
+
+fn founding() -> Founding {
+    let digest = RootDigest([7; 32]);
+    let mut random = StdRng::seed_from_u64(1);
+    Founding {
+        cluster_id: "cluster1".into(),
+        root_pem: Bytes::from_static(b"certificate"),
+        root_key_pem: Bytes::from_static(b"key"),
+        root_digest: digest,
+        worker_token: JoinToken::generate(digest, &mut random),
+        manager_token: JoinToken::generate(digest, &mut random),
+        ingress_id: "network1".into(),
+    }
+}
+
+fn run(founding: Option<Founding>, commits_after: Duration, test: impl AsyncFnOnce(&mut Rig)) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+        let census = Census::default();
+        let tree = Tree::root("test", BUDGET, census.clone(), |lost| panic!("{lost}"));
+        let store = testing::start_slow(&tree, View::default(), commits_after);
+        let (seat, machine) = (Seat::default(), Machine::default());
+        let parts =
+            LeaderParts { node_id: "n".into(), environment: environment(), seat: seat.clone() };
+        let founded = Arc::<AtomicU32>::default();
+        let bootstrap = Box::new(First { founding, founded: founded.clone() });
+        let (say, fatal) = mpsc::unbounded_channel();
+        let on_fatal: OnFatal = Arc::new(move |fatal| drop(say.send(fatal)));
+        let Loops { leadership } = Loops::start(&tree, store.clone(), parts, bootstrap, on_fatal);
+        let ports = Ports {
+            managers: Rc::new(LocalManagers::new("n".into(), seat)),
+            executor: Rc::new(machine.clone()),
+            database: Rc::new(MemoryDatabase::default()),
+        };
+        let agent = tree.subtree("agent", BUDGET);
+        agent::start(&agent, census.clone(), ports, environment());
+        sleep(SECOND / 10).await;
+        test(&mut Rig { store, leadership, census, machine, founded, fatal }).await;
+        tree.stop().await;
+    });
+}
+
+impl Rig {
+    async fn lead(&self, term: Option<u64>) {
+        self.leadership.send(LeadershipChanged { term }).await.expect("alive");
+    }
+
+    /// How many loops of a leader there are.
+    fn loops(&self) -> usize {
+        let reports = self.census.report().into_iter();
+        reports.filter(|report| report.path.contains("/leader/")).count()
+    }
+
+    async fn ask_for(&self, replicas: u64) {
+        let written = self.store.transact(move |head| {
+            let mode = wire::service_spec::Mode::Replicated(wire::ReplicatedService { replicas });
+            let container = wire::ContainerSpec { image: "host".to_owned(), ..Default::default() };
+            let runtime = Some(wire::task_spec::Runtime::Container(container));
+            let spec = wire::ServiceSpec {
+                task: Some(wire::TaskSpec { runtime, ..Default::default() }),
+                mode: Some(mode),
+                ..Default::default()
+            };
+            match head.service(&"s".into()).cloned() {
+                None => {
+                    let spec = Some(spec);
+                    head.create(Service::from(wire::Service {
+                        id: "s".to_owned(),
+                        spec,
+                        ..Default::default()
+                    }))
+                }
+                Some(service) => {
+                    head.update(Service { spec: Arc::new(spec), ..(*service).clone() })
+                }
+            }
+        });
+        written.await.expect("written");
+    }
+
+    fn running(&self) -> usize {
+        let view = self.store.view();
+        view.tasks().filter(|task| task.status.state == TaskState::RUNNING).count()
+    }
+}
+
+#[test]
+fn a_leader_founds_the_cluster_and_starts_its_loops() {
+    run(Some(founding()), SECOND / 2, async |rig| {
+        assert_eq!((rig.loops(), rig.store.view().clusters().count()), (0, 0));
+        rig.lead(Some(2)).await;
+        sleep(SECOND * 2).await;
+        assert_eq!(rig.loops(), 6);
+        assert!(rig.store.view().default_cluster().is_some());
+        assert_eq!(rig.founded.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn the_loops_end_with_the_leadership_and_begin_with_the_next() {
+    run(Some(founding()), Duration::ZERO, async |rig| {
+        for term in 2..6 {
+            rig.lead(Some(term)).await;
+            sleep(SECOND).await;
+            assert_eq!(rig.loops(), 6);
+            if term % 2 == 0 {
+                rig.lead(None).await;
+                sleep(SECOND).await;
+                assert_eq!(rig.loops(), 0);
+            }
+        }
+        assert_eq!(rig.store.view().clusters().count(), 1, "founded once");
+    });
+}
+
+#[test]
+fn news_that_come_together_leave_the_last() {
+    run(Some(founding()), SECOND / 2, async |rig| {
+        tokio::join!(rig.lead(Some(2)), rig.lead(None), rig.lead(Some(3)), rig.lead(None));
+        sleep(SECOND * 5).await;
+        assert_eq!(rig.loops(), 0);
+    });
+}
+
+#[test]
+fn an_empty_log_of_a_node_that_founds_nothing_is_fatal() {
+    run(None, Duration::ZERO, async |rig| {
+        rig.lead(Some(2)).await;
+        let fatal = rig.fatal.recv().await.expect("said");
+        assert!(fatal.to_string().contains("was its raft folder removed?"), "{fatal}");
+        assert_eq!((rig.loops(), rig.founded.load(Ordering::Relaxed)), (0, 0));
+    });
+}
+
+#[test]
+fn the_end_of_raft_is_fatal() {
+    run(None, Duration::ZERO, async |rig| {
+        rig.leadership.send(Ended { error: crate::raft::Error::Members }).await.expect("alive");
+        assert!(matches!(rig.fatal.recv().await, Some(Fatal::Raft(_))));
+    });
+}
+
+#[test]
+fn a_service_gets_exactly_its_replicas_while_commits_take_half_a_second() {
+    run(Some(founding()), SECOND / 2, async |rig| {
+        rig.lead(Some(2)).await;
+        rig.ask_for(20).await;
+        sleep(SECOND * 30).await;
+        assert_eq!((rig.running(), rig.store.view().tasks().count()), (20, 20));
+        rig.ask_for(3).await;
+        sleep(SECOND * 30).await;
+        assert_eq!((rig.running(), rig.machine.running().len()), (3, 3));
+    });
+}
+
+#[test]
+fn a_new_leader_takes_over_in_the_middle() {
+    run(Some(founding()), SECOND / 2, async |rig| {
+        rig.lead(Some(2)).await;
+        sleep(SECOND * 3).await;
+        rig.ask_for(10).await;
+        for term in 3..8 {
+            sleep(SECOND / 3 * 2).await;
+            rig.lead(None).await;
+            rig.lead(Some(term)).await;
+        }
+        sleep(SECOND * 60).await;
+        assert_eq!((rig.running(), rig.store.view().tasks().count()), (10, 10));
+        let victim = rig.machine.running()[0].clone();
+        rig.machine.exit(&victim, 1);
+        sleep(SECOND * 3).await;
+        assert_eq!(rig.running(), 9, "the restart delay");
+        sleep(SECOND * 10).await;
+        assert_eq!(rig.running(), 10);
+    });
+}
+
+#[test]
+fn a_dead_leadership_goes_on_where_it_was() {
+    run(Some(founding()), Duration::ZERO, async |rig| {
+        rig.lead(Some(2)).await;
+        sleep(SECOND).await;
+        rig.leadership.send(Die).await.expect_err("it died");
+        sleep(SECOND).await;
+        assert_eq!(rig.loops(), 6, "they do not die with it");
+        rig.lead(None).await;
+        sleep(SECOND).await;
+        assert_eq!(rig.loops(), 0, "and its next life knows of them");
+    });
+}
+
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Die;
+
+impl Handler<Die> for Leadership {
+    type Result = ();
+
+    fn handle(&mut self, _: Die, _: &mut Context<Self>) {
+        panic!("told to die");
+    }
+}

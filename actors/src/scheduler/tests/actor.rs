@@ -1,0 +1,138 @@
+//! The actor with a store whose commits take their time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::{task::LocalSet, time::sleep};
+
+use super::*;
+use crate::{
+    environment::testing::environment,
+    scheduler::Scheduler,
+    store::{Store, testing},
+    supervision::{Budget, Census, Tree},
+};
+
+fn run(view: View, commits_after: Duration, test: impl AsyncFnOnce(&Store)) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+        let budget = Budget { restarts: 0, within: Duration::from_secs(60) };
+        let tree = Tree::root("test", budget, Census::default(), |lost| panic!("{lost}"));
+        let store = testing::start_slow(&tree, view, commits_after);
+        let for_scheduler = store.clone();
+        tree.child_with_address("scheduler", move |life, own| {
+            Scheduler::new(for_scheduler.clone(), environment(), life, own)
+        });
+        sleep(Duration::from_millis(10)).await;
+        test(&store).await;
+        tree.stop().await;
+    });
+}
+
+async fn write(store: &Store, write: impl FnOnce(&mut Transaction) + Send + 'static) {
+    let written = store.transact(|head| {
+        write(head);
+        Ok::<_, ()>(())
+    });
+    written.await.expect("written");
+}
+
+fn per_node(store: &Store) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for task in store.view().tasks() {
+        *counts.entry(task.node_id.to_string()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_thousand_tasks_are_spread_evenly_while_commits_are_slow() {
+    let nodes = ["a", "b", "c", "d"].map(|id| plain(id).into());
+    let tasks = (0..1000).map(|number| task(&format!("t{number:04}")).into());
+    run(with(nodes.into_iter().chain(tasks)), Duration::from_millis(500), async |store| {
+        sleep(Duration::from_secs(10)).await;
+        let expected = ["a", "b", "c", "d"].map(|id| (id.to_owned(), 250)).into();
+        assert_eq!(per_node(store), expected);
+        assert!(store.view().tasks().all(|task| task.meta.version > 1));
+    });
+}
+
+#[test]
+fn a_node_that_comes_back_gets_what_waited_for_it() {
+    let objects = [node("a", drained).into(), task("t").into()];
+    run(with(objects), Duration::ZERO, async |store| {
+        sleep(Duration::from_secs(1)).await;
+        let waiting = store.view().task(&"t".into()).expect("there").clone();
+        assert_eq!(&*waiting.status.err, "no suitable node (1 node not available for new tasks)");
+        let written = store.view().index();
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(store.view().index(), written, "nothing changes, nothing is written");
+        write(store, |head| {
+            let mut node = head.node(&"a".into()).expect("there").as_ref().clone();
+            node.spec = Arc::default();
+            head.update(node).unwrap();
+        })
+        .await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(per_node(store), [("a".to_owned(), 1)].into());
+    });
+}
+
+#[test]
+fn room_that_becomes_free_is_used() {
+    let big = |id: &str| reserving(id, 2_000_000_000, 0);
+    let objects = [plain("a").into(), running(big("old"), "a").into(), big("new").into()];
+    run(with(objects), Duration::ZERO, async |store| {
+        sleep(Duration::from_secs(1)).await;
+        assert!(store.view().task(&"new".into()).expect("there").node_id.is_empty());
+        write(store, |head| {
+            let mut old = head.task(&"old".into()).expect("there").as_ref().clone();
+            old.status.state = TaskState::FAILED;
+            head.update(old).unwrap();
+        })
+        .await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(store.view().task(&"new".into()).expect("there").node_id.as_str(), "a");
+    });
+}
+
+#[test]
+fn what_changed_on_the_head_is_not_assigned() {
+    let objects = [plain("a").into(), plain("b").into()];
+    run(with(objects), Duration::from_millis(500), async |store| {
+        write(store, |head| head.create(task("t")).unwrap()).await;
+        // While the assignment is on its way, an orchestrator takes the task back.
+        write(store, |head| {
+            let mut task = head.task(&"t".into()).expect("there").as_ref().clone();
+            task.desired_state = TaskState::SHUTDOWN;
+            head.update(task).unwrap();
+        })
+        .await;
+        sleep(Duration::from_secs(5)).await;
+        let view = store.view();
+        let task = view.task(&"t".into()).expect("there");
+        assert_eq!(task.desired_state, TaskState::SHUTDOWN);
+        assert!(task.status.state <= TaskState::ASSIGNED);
+    });
+}
+
+#[test]
+fn an_assignment_to_a_node_that_went_away_is_taken_back() {
+    let objects = [plain("a").into()];
+    run(with(objects), Duration::from_millis(500), async |store| {
+        write(store, |head| head.create(task("t")).unwrap()).await;
+        let view = store.view();
+        assert!(view.task(&"t".into()).expect("there").node_id.is_empty());
+        // Decided before the assignment reaches the head, or after: the node is gone in the end.
+        write(store, |head| {
+            let id = protocol::id::NodeId::from("a");
+            head.remove(protocol::objects::Kind::Node, id.as_id()).unwrap();
+            head.create(plain("b")).unwrap();
+        })
+        .await;
+        sleep(Duration::from_secs(5)).await;
+        let view = store.view();
+        let task = view.task(&"t".into()).expect("there");
+        assert!(["a", "b"].contains(&task.node_id.as_str()), "assigned once");
+    });
+}
