@@ -1,12 +1,17 @@
-//! The daemon's parts: every port of the actors made real. `main.rs` composes them.
+//! The daemon's parts: every port of the actors made real. `daemon.rs` composes them.
 
 pub mod cipher;
 pub mod clock;
+pub mod configuration;
+pub mod daemon;
+pub mod dev;
 pub mod disk;
 pub mod executor;
+pub mod founding;
 pub mod identity;
 pub mod service;
 pub mod shim;
 pub mod socket;
 pub mod state_directory;
 pub mod task_database;
+pub mod thread;

@@ -11,5 +11,3 @@ mod room;
 mod task;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod tests;

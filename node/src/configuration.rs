@@ -1,0 +1,59 @@
+//! What the command line says (cli.md §8), and what is used where it says nothing.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+/// Runs a node of a swarm: a manager with its own tasks.
+#[derive(Debug, Parser)]
+// The last of a repeated flag counts, as with SwarmKit.
+#[command(name = "swarmd", disable_version_flag = true, args_override_self = true)]
+pub struct Configuration {
+    /// State directory
+    #[arg(short = 'd', long, default_value = "/var/lib/swarmd")]
+    pub state_dir: PathBuf,
+    /// Log level: error, warn, info, debug or trace
+    #[arg(short, long, default_value = "info", value_parser = level)]
+    pub log_level: LevelFilter,
+    /// Print version information and quit
+    #[arg(short, long)]
+    pub version: bool,
+    /// Override reported agent hostname
+    #[arg(long)]
+    pub hostname: Option<String>,
+    /// Where other nodes will reach this one; kept for them, nothing listens there yet
+    #[arg(long, default_value = "0.0.0.0:4242")]
+    pub listen_remote_api: SocketAddr,
+    /// Socket on which this manager is controlled
+    #[arg(long, default_value = "/var/run/swarmd.sock")]
+    pub listen_control_api: PathBuf,
+    /// Join the cluster of the manager at this address
+    #[arg(long)]
+    pub join_addr: Option<String>,
+    /// Token that lets this node join
+    #[arg(long)]
+    pub join_token: Option<String>,
+    /// What to do other than run a node.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Other ways to run.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Run a throw-away swarm in the foreground, with a sample service to try things on
+    Dev,
+}
+
+/// Levels have more names than we use ourselves: those of SwarmKit lead to the nearest.
+fn level(name: &str) -> Result<LevelFilter, String> {
+    match name.to_ascii_lowercase().as_str() {
+        "panic" | "fatal" | "error" => Ok(LevelFilter::ERROR),
+        "warn" | "warning" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        _ => Err("must be one of error, warn, info, debug, trace".to_owned()),
+    }
+}

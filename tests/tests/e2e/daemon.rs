@@ -1,0 +1,256 @@
+//! A `swarmd` of one test: its own state directory, its own socket, everything ended with it.
+
+use std::{
+    fs,
+    io::Read,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+/// How long anything may take on a slow, busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binaries of this workspace, built once for all tests of this process.
+fn binary(name: &str) -> &'static Path {
+    static BINARIES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let binaries = BINARIES.get_or_init(|| {
+        let output = Command::new(env!("CARGO"))
+            .args(["build", "--workspace", "--bins", "--locked", "--message-format=json"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "the binaries can be built");
+        output
+            .stdout
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
+            .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+            .collect()
+    });
+    let named = |path: &&PathBuf| path.file_name().is_some_and(|file| file == name);
+    binaries.iter().find(named).unwrap_or_else(|| panic!("{name} is built by the workspace"))
+}
+
+/// Waits until a condition holds, and fails with the last thing that was seen.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut seen: impl FnMut() -> Result<T, String>) -> T {
+    let end = now() + PATIENCE;
+    loop {
+        match seen() {
+            Ok(value) => return value,
+            Err(last) if now() > end => panic!("{what} did not come true; last seen: {last}"),
+            Err(_) => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "these tests run in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A daemon, and the way to talk to it.
+pub(crate) struct Daemon {
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// Starts a daemon on a new state directory, and waits until it answers.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("sw").tempdir().expect("a temporary folder");
+        let mut daemon = Self { folder, child: None };
+        daemon.launch();
+        daemon
+    }
+
+    /// Starts it again on the same state directory.
+    pub(crate) fn launch(&mut self) {
+        assert!(self.child.is_none(), "one daemon at a time");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("swarmd.log"))
+            .expect("the log can be written");
+        let child = self.command().stderr(log).spawn().expect("swarmd starts");
+        self.child = Some(child);
+        eventually("a daemon that answers", || self.try_swarmctl("node ls"));
+    }
+
+    /// The command line of a daemon on this state directory.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(binary("swarmd"));
+        command
+            .args(["--hostname", "node-1", "-d"])
+            .arg(self.state())
+            .arg("--listen-control-api")
+            .arg(self.socket())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("swarm.sock")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("swarmd.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        let child = self.child.as_ref().expect("the daemon runs");
+        i32::try_from(child.id()).expect("a process id")
+    }
+
+    /// Ends it at once, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("the daemon runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it can be waited for");
+    }
+
+    /// Asks it to end, and returns how it did.
+    pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
+        let mut child = self.child.take().expect("the daemon runs");
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+        kill(pid, signal).expect("it can be signalled");
+        eventually("the end of the daemon", || {
+            let status = child.try_wait().map_err(|error| error.to_string())?;
+            status.ok_or_else(|| "it runs".to_owned())
+        })
+    }
+
+    fn run(&self, line: &str) -> Output {
+        Command::new(binary("swarmctl"))
+            .args(line.split_whitespace())
+            .env("SWARM_SOCKET", self.socket())
+            .output()
+            .expect("swarmctl starts")
+    }
+
+    fn try_swarmctl(&self, line: &str) -> Result<String, String> {
+        let output = self.run(line);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stderr) + &self.log())
+        }
+    }
+
+    /// Runs `swarmctl` and returns what it printed.
+    #[track_caller]
+    pub(crate) fn swarmctl(&self, line: &str) -> String {
+        self.try_swarmctl(line).unwrap_or_else(|error| panic!("swarmctl {line}: {error}"))
+    }
+
+    /// Runs `swarmctl`, which must fail, and returns the first line of its error.
+    #[track_caller]
+    pub(crate) fn refused(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert_eq!(output.status.code(), Some(255), "swarmctl {line}");
+        assert!(output.stdout.is_empty(), "an error prints nothing on standard output");
+        let text = String::from_utf8_lossy(&output.stderr);
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until `service ls` shows these replicas.
+    #[track_caller]
+    pub(crate) fn await_replicas(&self, service: &str, replicas: &str) {
+        eventually(&format!("{service} at {replicas}"), || {
+            let listing = self.try_swarmctl("service ls")?;
+            let found = listing.lines().any(|line| {
+                let cells: Vec<_> = line.split_whitespace().collect();
+                cells.get(1) == Some(&service) && cells.last() == Some(&replicas)
+            });
+            if found { Ok(()) } else { Err(listing + &self.log()) }
+        });
+    }
+
+    /// The processes that run a command of tests: its argument tells them apart from all others.
+    pub(crate) fn processes(&self, argument: &str) -> Vec<i32> {
+        processes(|command| command.len() == 2 && command[1] == argument)
+    }
+
+    /// Waits until exactly so many processes run the command.
+    #[track_caller]
+    pub(crate) fn await_processes(&self, argument: &str, count: usize) -> Vec<i32> {
+        eventually(&format!("{count} processes {argument}"), || {
+            let found = self.processes(argument);
+            if found.len() == count { Ok(found) } else { Err(format!("{found:?}{}", self.log())) }
+        })
+    }
+
+    /// The shims that hold tasks of this state directory.
+    pub(crate) fn shims(&self) -> Vec<i32> {
+        let state = self.state();
+        let swarmd = binary("swarmd");
+        let ours = |pid: &i32| {
+            let executable = fs::read_link(format!("/proc/{pid}/exe")).ok();
+            let folder = fs::read_link(format!("/proc/{pid}/cwd")).ok();
+            executable.is_some_and(|path| path == swarmd)
+                && folder.is_some_and(|path| path.starts_with(&state))
+        };
+        processes(|_| true).into_iter().filter(ours).collect()
+    }
+}
+
+impl Drop for Daemon {
+    /// Leaves no process behind, also when a test failed.
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for shim in self.shims() {
+            let _ = kill(Pid::from_raw(-shim), Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(shim), Signal::SIGKILL);
+        }
+    }
+}
+
+/// The living processes whose command line fits.
+fn processes(fits: impl Fn(&[&str]) -> bool) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").expect("this is Linux").filter_map(Result::ok);
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let words: Vec<_> = line.trim_end_matches('\0').split('\0').collect();
+            !line.is_empty() && fits(&words)
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// Starts a command that must end by itself, and returns how it ended and what it said.
+pub(crate) fn ends(command: &mut Command) -> (ExitStatus, String) {
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let status = eventually("the end of the command", || {
+        let status = child.try_wait().map_err(|error| error.to_string())?;
+        status.ok_or_else(|| "it runs".to_owned())
+    });
+    assert_eq!(status.signal(), None, "it ended by itself");
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().expect("it was asked for");
+    stderr.read_to_string(&mut said).expect("it speaks UTF-8");
+    (status, said)
+}

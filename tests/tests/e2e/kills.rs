@@ -1,0 +1,128 @@
+//! Killing the daemon, its shims and its tasks, in any order.
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::daemon::{Daemon, eventually};
+
+fn kill_all(pids: &[i32]) {
+    for pid in pids {
+        // Some may be gone already: what they belonged to was killed before them.
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+    }
+}
+
+/// The id of the cluster and those of the services.
+fn identity(daemon: &Daemon) -> (String, String) {
+    (daemon.swarmctl("cluster ls -q"), daemon.swarmctl("service ls -q"))
+}
+
+/// Kills what `victims` names, in that order, and wants everything as it was.
+#[track_caller]
+fn survives(argument: &str, victims: &str) {
+    let mut daemon = Daemon::start();
+    daemon.swarmctl(&format!(
+        "service create --name web --image host --command sleep --args {argument} --replicas 2 \
+         --restart-delay 0s"
+    ));
+    daemon.await_processes(argument, 2);
+    let before = identity(&daemon);
+    for victim in victims.split_whitespace() {
+        match victim {
+            "daemon" => daemon.kill(),
+            "shims" => kill_all(&daemon.shims()),
+            "tasks" => kill_all(&daemon.processes(argument)),
+            other => panic!("nobody is called {other}"),
+        }
+    }
+    if victims.contains("daemon") {
+        daemon.launch();
+    }
+    daemon.await_replicas("web", "2/2");
+    daemon.await_processes(argument, 2);
+    assert_eq!(identity(&daemon), before, "the same cluster with the same services");
+    daemon.swarmctl("service remove web");
+    daemon.await_processes(argument, 0);
+}
+
+#[test]
+fn the_daemon() {
+    survives("100101", "daemon");
+}
+
+#[test]
+fn the_tasks() {
+    survives("100102", "tasks");
+}
+
+#[test]
+fn the_shims() {
+    survives("100103", "shims");
+}
+
+#[test]
+fn the_daemon_then_the_tasks() {
+    survives("100104", "daemon tasks");
+}
+
+#[test]
+fn the_daemon_then_the_shims() {
+    survives("100105", "daemon shims");
+}
+
+#[test]
+fn the_shims_then_the_daemon() {
+    survives("100106", "shims daemon");
+}
+
+#[test]
+fn the_tasks_then_the_daemon() {
+    survives("100107", "tasks daemon");
+}
+
+#[test]
+fn the_shims_then_the_tasks_then_the_daemon() {
+    survives("100108", "shims tasks daemon");
+}
+
+/// A task that ends while no daemon runs: its exit code must not be lost.
+#[test]
+fn an_exit_code_outlives_the_daemon() {
+    let mut daemon = Daemon::start();
+    daemon.swarmctl(
+        "service create --name job --image host --command sh --args -c --args \
+         read${IFS}x</dev/null;sleep${IFS}3;exit${IFS}7 --restart-condition none",
+    );
+    daemon.await_replicas("job", "1/1");
+    daemon.kill();
+    eventually("the end of the task", || {
+        let shims = daemon.shims();
+        if shims.is_empty() { Ok(()) } else { Err(format!("{shims:?}")) }
+    });
+    daemon.launch();
+    let page = eventually("a task that has failed", || {
+        let ids = daemon.swarmctl("task ls -a -q");
+        let page = daemon.swarmctl(&format!("task inspect {}", ids.trim()));
+        if page.contains("FAILED") { Ok(page) } else { Err(page) }
+    });
+    assert!(page.contains("task: non-zero exit (7)"), "{page}");
+}
+
+/// Everything acknowledged before a kill is there after it, however often that happens.
+#[test]
+fn nothing_acknowledged_is_lost() {
+    let mut daemon = Daemon::start();
+    for round in 0..5 {
+        for service in 0..4 {
+            daemon.swarmctl(&format!(
+                "service create --name s{round}-{service} --image host --command true --replicas 0"
+            ));
+        }
+        daemon.kill();
+        daemon.launch();
+        let services = daemon.swarmctl("service ls -q").lines().count();
+        assert_eq!(services, (round + 1) * 4, "after kill number {round}");
+    }
+}

@@ -1,0 +1,7 @@
+//! The real binaries, used as a person would: what the README promises, and what must hold when
+//! things are killed while it runs.
+
+mod daemon;
+mod kills;
+mod refusals;
+mod walkthrough;
