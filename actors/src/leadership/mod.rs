@@ -1,17 +1,19 @@
 //! From winning an election to losing it: makes the store ready, then starts and stops the loops
 //! of a leader.
 
+mod logic;
 #[cfg(test)]
 mod tests;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
+use self::logic::{Next, Seeded};
 use crate::{
     cluster::{self, Founding},
     raft::{Ended, LeadershipChanged},
-    store::{Store, TransactError},
+    store::Store,
     supervised,
-    supervision::{Life, Tree, fail},
+    supervision::{Life, Tree},
     tree::{Leader, LeaderParts},
 };
 use actix::{
@@ -40,6 +42,12 @@ pub enum Fatal {
     /// The store is not what this node believes it to be.
     #[error("{0}")]
     Cluster(Arc<cluster::Error>),
+    /// One entry cannot hold the first objects.
+    #[error("the first objects of the cluster are too large: {bytes} bytes")]
+    TooLarge {
+        /// How large they are, encoded.
+        bytes: usize,
+    },
 }
 
 /// Takes the last words of a manager.
@@ -93,7 +101,7 @@ impl Leadership {
     }
 
     /// Writes what every leader relies on, unless it is there.
-    fn seed(&mut self) -> Running<Self, Result<(), TransactError<Arc<cluster::Error>>>> {
+    fn seed(&mut self) -> Running<Self, Seeded> {
         let (node_id, founding) =
             (self.parts.node_id.clone(), self.held.borrow().bootstrap.founding());
         let seeded = self.store.transact(move |head| {
@@ -115,29 +123,23 @@ impl Leadership {
         ctx.wait(seeded);
     }
 
-    fn seeded(
-        &mut self,
-        ctx: &mut Context<Self>,
-        term: u64,
-        seeded: Result<(), TransactError<Arc<cluster::Error>>>,
-    ) {
-        match seeded {
-            Ok(()) => {
+    fn seeded(&mut self, ctx: &mut Context<Self>, term: u64, seeded: Seeded) {
+        match logic::after(seeded) {
+            Next::StartLoops => {
                 let mut held = self.held.borrow_mut();
                 held.bootstrap.founded();
                 tracing::info!(term, "this manager leads");
                 held.leader = Some(Leader::start(&self.tree, &self.store, &self.parts));
             }
-            Err(TransactError::Aborted(error)) => (self.on_fatal)(Fatal::Cluster(error)),
-            Err(TransactError::TooLarge { .. }) => fail(&"the first objects fit into an entry"),
-            Err(error @ (TransactError::NotWritten(_) | TransactError::OutcomeUnknown)) => {
-                tracing::debug!(term, %error, "the leader's first write has to be repeated");
+            Next::SeedAgain => {
+                tracing::debug!(term, "the leader's first write has to be repeated");
                 ctx.run_later(SEED_AGAIN_AFTER, move |leadership, ctx| {
                     if leadership.awaits(term) {
                         leadership.begin(ctx, term);
                     }
                 });
             }
+            Next::End(fatal) => (self.on_fatal)(fatal),
         }
     }
 }

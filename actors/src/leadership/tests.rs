@@ -246,6 +246,22 @@ fn a_dead_leadership_goes_on_where_it_was() {
     });
 }
 
+#[test]
+fn only_what_may_not_have_been_written_is_tried_again() {
+    use crate::store::{
+        NotWritten,
+        TransactError::{Aborted, NotWritten as No, OutcomeUnknown, TooLarge},
+    };
+    assert!(matches!(logic::after(Ok(())), Next::StartLoops));
+    for again in [No(NotWritten::NotLeading), No(NotWritten::Busy), OutcomeUnknown] {
+        assert!(matches!(logic::after(Err(again)), Next::SeedAgain));
+    }
+    let end = logic::after(Err(TooLarge { bytes: 9 }));
+    assert!(matches!(end, Next::End(Fatal::TooLarge { bytes: 9 })));
+    let end = logic::after(Err(Aborted(Arc::new(cluster::Error::NoCluster))));
+    assert!(matches!(end, Next::End(Fatal::Cluster(_))));
+}
+
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct Die;
