@@ -3,7 +3,7 @@
 use std::{io, path::Path, rc::Rc, sync::Arc};
 
 use actors::{
-    agent,
+    agent::{self, port::TaskDatabase},
     dispatcher::{LocalManagers, Seat},
     environment::{Entropy, Environment},
     leadership::{Fatal, Leadership, OnFatal},
@@ -220,9 +220,11 @@ async fn start_agent(
     let agent_lost = on_lost(given);
     let (thread, ()) = ActorThread::start("agent", async move || {
         let tree = Tree::root("agent", tree::AGENT, census.clone(), agent_lost);
+        let executor = ProcessExecutor::new(executor);
+        sweep(&executor, &database).await;
         let ports = agent::Ports {
             managers: Rc::new(LocalManagers::new(node_id, seat)),
-            executor: Rc::new(ProcessExecutor::new(executor)),
+            executor: Rc::new(executor),
             database: Rc::new(database),
         };
         agent::start(&tree, census, ports, environment);
@@ -231,6 +233,17 @@ async fn start_agent(
     .await
     .context("the agent's thread cannot be started")?;
     Ok(thread)
+}
+
+/// Ends what the agent does not know: it died after it forgot a task and before that was gone, or
+/// its database was lost. Afterwards new tasks may come.
+async fn sweep(executor: &ProcessExecutor, database: &SledDatabase) {
+    // A database that cannot be read is the agent's to complain about.
+    let Ok(stored) = database.load().await else { return };
+    let known = stored.into_iter().map(|task| task.id.to_string()).collect();
+    if let Err(error) = executor.remove_unknown(&known).await {
+        tracing::warn!(%error, "what is left of an unknown task cannot be removed");
+    }
 }
 
 /// A tree that gives up ends the process: what runs without it would only look alive.

@@ -32,7 +32,11 @@ fn survives(argument: &str, victims: &str) {
     for victim in victims.split_whitespace() {
         match victim {
             "daemon" => daemon.kill(),
-            "shims" => kill_all(&daemon.shims()),
+            "shims" => {
+                let shims = daemon.shims();
+                assert_eq!(shims.len(), 2, "one per task");
+                kill_all(&shims);
+            }
             "tasks" => kill_all(&daemon.processes(argument)),
             other => panic!("nobody is called {other}"),
         }
@@ -96,6 +100,7 @@ fn an_exit_code_outlives_the_daemon() {
          read${IFS}x</dev/null;sleep${IFS}3;exit${IFS}7 --restart-condition none",
     );
     daemon.await_replicas("job", "1/1");
+    assert_eq!(daemon.shims().len(), 1);
     daemon.kill();
     eventually("the end of the task", || {
         let shims = daemon.shims();
