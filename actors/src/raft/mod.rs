@@ -158,6 +158,15 @@ pub struct ReadIndex;
 #[error("this manager does not lead")]
 pub struct NotLeading;
 
+/// Asks for what the peer knows to be committed from `from` on, as far as its log still has it.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Vec<crate::store::Committed>")]
+pub struct GetCommitted {
+    /// The first index of interest.
+    pub from: u64,
+}
+
 /// Asks how the peer stands.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Option<Status>")]

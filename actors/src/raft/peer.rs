@@ -76,7 +76,8 @@ impl Peer {
     fn tick_later(&self, ctx: &mut Context<Self>) {
         ctx.run_later(self.config.tick, |peer, ctx| {
             peer.tick_later(ctx);
-            if let Some(running) = peer.running() {
+            // raft-rs panics when a member campaigns whose snapshot is not in yet.
+            if let Some(running) = peer.running().filter(|running| !running.is_installing()) {
                 running.node.tick();
             }
             peer.proceed(ctx);
@@ -202,6 +203,7 @@ impl Peer {
         let Self { links, stage: Stage::Member(running), .. } = self else { return };
         let Some((number, messages)) = running.unsaved.saved() else { return };
         running.node.on_persist_ready(number);
+        running.advance();
         for message in messages {
             links.transport.send(logic::to_wire(message));
         }
@@ -247,7 +249,7 @@ impl Peer {
         let Some(running) = self.running() else { return };
         running.telling = false;
         running.applied = delivered;
-        running.node.advance_apply_to(delivered);
+        running.advance();
         self.save_snapshot(ctx);
         self.proceed(ctx);
     }
@@ -345,9 +347,13 @@ impl Handler<Receive> for Peer {
             let place = (index <= committed).then(|| storage.place(index)).flatten();
             place.map(|place| place.term)
         };
+        let installing = running.is_installing();
         let checked = logic::from_wire(message)
             .and_then(|message| logic::check(&message, &ours, committed_term).map(|()| message));
         match checked {
+            Ok(message) if installing && message.get_msg_type() == MessageType::MsgTimeoutNow => {
+                tracing::debug!(from, "no campaign before the snapshot is in");
+            }
             Ok(message) => {
                 if let Err(error) = running.node.step(message) {
                     tracing::debug!(from, %error, "raft does not take a message");
@@ -397,5 +403,19 @@ impl Handler<GetStatus> for Peer {
 
     fn handle(&mut self, _: GetStatus, _: &mut Context<Self>) -> Self::Result {
         self.running().map(|running| running.status())
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Handler<super::GetCommitted> for Peer {
+    type Result = actix::MessageResult<super::GetCommitted>;
+
+    fn handle(
+        &mut self,
+        super::GetCommitted { from }: super::GetCommitted,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let committed = self.running().map(|running| running.committed_since(from));
+        actix::MessageResult(committed.unwrap_or_default())
     }
 }

@@ -82,6 +82,21 @@ impl Running {
         Ok(())
     }
 
+    /// Tells raft-rs how much is applied. The store may have a snapshot before it is durable, which
+    /// raft-rs does not want to know.
+    pub(super) fn advance(&mut self) {
+        let log = &self.node.raft.raft_log;
+        let applied = self.applied.min(log.persisted);
+        if applied > log.applied {
+            self.node.advance_apply_to(applied);
+        }
+    }
+
+    /// Whether a snapshot of the leader is still on its way to the disk or to the store.
+    pub(super) fn is_installing(&self) -> bool {
+        self.node.raft.raft_log.applied < self.node.store().cut_index()
+    }
+
     pub(super) fn deliver(&mut self, entries: Vec<Entry>) {
         let Some(last) = entries.last() else { return };
         self.delivered = last.get_index();
@@ -151,6 +166,25 @@ impl Running {
         message.set_entries(entries.into_iter().map(entry).collect());
         // Nothing but its limit on what is in flight can refuse a leader's own proposal.
         raft.step(message).map_err(|_| Refused::Busy)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn committed_since(&self, from: u64) -> Vec<Committed> {
+        use raft::{GetEntriesContext, Storage as _};
+        let (storage, raft) = (self.node.store(), &self.node.raft);
+        let from = from.max(storage.first_index().unwrap_or(1));
+        // What is not stable yet is in the storage already.
+        let to = raft.raft_log.committed.min(storage.last_index().unwrap_or_default()) + 1;
+        if from >= to {
+            return Vec::new();
+        }
+        let entries = storage.entries(from, to, None, GetEntriesContext::empty(false));
+        let committed = entries.unwrap_or_default().into_iter().map(|entry| Committed {
+            index: entry.get_index(),
+            term: entry.get_term(),
+            data: entry.data,
+        });
+        committed.collect()
     }
 
     pub(super) fn status(&self) -> Status {

@@ -52,6 +52,11 @@ impl Storage {
         }
     }
 
+    /// The last entry that is no longer here.
+    pub(super) fn cut_index(&self) -> u64 {
+        self.cut.index
+    }
+
     fn last(&self) -> u64 {
         self.cut.index + self.entries.len() as u64
     }
