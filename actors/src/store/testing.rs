@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Committed, Event, Events, MemoryStore, Propose, Published, Refused, Store, View};
 use crate::{
@@ -50,6 +50,13 @@ pub fn start_in(
         }
     });
     Store::new(memory, published)
+}
+
+/// Waits until a store that was just started leads.
+pub async fn until_leading(store: &Store) {
+    while store.transact(|_| Ok::<_, ()>(())).await.is_err() {
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Stands in for raft: whatever is proposed is committed.

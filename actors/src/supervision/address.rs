@@ -50,8 +50,12 @@ pub struct Letter<A: Actor<Context = Context<A>>> {
 impl<A: Actor<Context = Context<A>>> Letter<A> {
     /// Lets the actor handle what is inside.
     pub fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
+        #[cfg(any(test, feature = "testing"))]
+        super::testing::die_if_doomed(self.record.path(), super::testing::When::BeforeHandling);
         (self.open)(actor, ctx);
         self.record.handled();
+        #[cfg(any(test, feature = "testing"))]
+        super::testing::die_if_doomed(self.record.path(), super::testing::When::AfterHandling);
     }
 }
 

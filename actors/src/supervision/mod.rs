@@ -8,10 +8,11 @@ mod address;
 mod census;
 mod child;
 mod logic;
-mod tree;
-
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::{any::Any, cell::RefCell};
 

@@ -346,3 +346,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_test_may_have_an_actor_die_before_or_after_it_handles() {
+    use super::testing::{Deaths, When, doom, pardon, take_deaths};
+    simulate(async || {
+        let (shared, census) = (Shared::default(), Census::default());
+        let (tree, _) = root(&census);
+        let actor = tree.child("doomed", shared.factory());
+        let path = census.report()[0].path.clone();
+        for (life, when) in [(0, When::BeforeHandling), (1, When::AfterHandling)] {
+            assert_eq!(actor.send(WhichLife).await, Ok(life));
+            doom(&path, when);
+            let answer = actor.send(WhichLife).await;
+            assert_eq!(answer.is_ok(), when == When::AfterHandling, "it answered before it died");
+        }
+        assert_eq!(actor.send(WhichLife).await, Ok(2));
+        assert_eq!(take_deaths(), Deaths { before_handling: 1, after_handling: 1 });
+        doom(&path, When::BeforeHandling);
+        pardon(&path);
+        assert_eq!(actor.send(WhichLife).await, Ok(2));
+        assert_eq!(take_deaths(), Deaths::default());
+    });
+}

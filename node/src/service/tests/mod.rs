@@ -86,6 +86,7 @@ struct World {
 impl World {
     async fn new(tree: &Tree, census: Census, store: Store) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        store::testing::until_leading(&store).await;
         let leads = Rc::new(Cell::new(true));
         let raft = tree.child("raft-status", {
             let leads = leads.clone();
