@@ -21,6 +21,14 @@ test:
 sim seed:
     cargo run --quiet --package tests --bin sim -- {{seed}}
 
+# The recorded traces, by a release build: they must be those of a debug build.
+sim-check:
+    cargo run --quiet --release --package tests --bin sim -- --check tests/data/traces.tsv
+
+# Record the traces anew, after a change that alters what happens when.
+sim-record:
+    cargo run --quiet --package tests --bin sim -- --record 1 2 3 5 8 13 21 34 > tests/data/traces.tsv
+
 # A throw-away swarm on this machine, with a sample service.
 dev:
     cargo run --release --bin swarmd -- dev

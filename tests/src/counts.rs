@@ -1,0 +1,91 @@
+//! How often each fault fired and each checker compared something. A count of zero means that
+//! something was not tested.
+
+use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
+
+/// Everything that must happen in a set of runs, so that they mean something.
+pub const EXPECTED: &[&str] = &[
+    "fault: actor died after handling",
+    "fault: actor died before handling",
+    "fault: crash of a process",
+    "fault: crash of a machine",
+    "fault: disk lost a write",
+    "fault: disk reordered writes",
+    "fault: disk tore a write",
+    "fault: disk undid a name",
+    "fault: message delayed",
+    "fault: message lost",
+    "fault: message overtaken",
+    "fault: message repeated",
+    "fault: partition",
+    "fault: slow disk",
+    "seen: leader elected",
+    "seen: outcome unknown",
+    "seen: snapshot sent",
+    "seen: write acknowledged",
+    "seen: write not written",
+    "check: acknowledged writes survive",
+    "check: increments add up",
+    "check: logs agree",
+    "check: one leader per term",
+    "check: only wanted deaths",
+    "check: reads are current",
+    "check: speculation stays inside",
+    "check: views agree",
+    "check: views never go back",
+];
+
+/// Counters by name. Clones count together.
+#[derive(Clone, Default)]
+pub struct Counts(Rc<RefCell<BTreeMap<&'static str, u64>>>);
+
+impl Counts {
+    /// Counts one.
+    pub fn count(&self, what: &'static str) {
+        self.add(what, 1);
+    }
+
+    /// Counts several.
+    pub fn add(&self, what: &'static str, how_often: u64) {
+        debug_assert!(EXPECTED.contains(&what), "{what} is not expected");
+        *self.0.borrow_mut().entry(what).or_default() += how_often;
+    }
+
+    /// How often something has happened so far.
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.borrow().get(what).copied().unwrap_or_default()
+    }
+
+    /// All counts so far.
+    pub fn take(&self) -> BTreeMap<&'static str, u64> {
+        self.0.take()
+    }
+}
+
+/// The counts of many runs, added up.
+#[derive(Debug, Default)]
+pub struct Total(BTreeMap<&'static str, u64>);
+
+impl Total {
+    /// Adds those of one run.
+    pub fn add(&mut self, counts: &BTreeMap<&'static str, u64>) {
+        for (what, count) in counts {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+
+    /// What never happened.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let fired = |what: &&'static str| self.0.get(what).is_some_and(|count| *count > 0);
+        EXPECTED.iter().copied().filter(|what| !fired(what)).collect()
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for what in EXPECTED {
+            writeln!(formatter, "{:>12}  {what}", self.0.get(what).copied().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}

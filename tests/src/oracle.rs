@@ -1,0 +1,75 @@
+//! What clients were told, which the store must never contradict.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+/// What became of a write, as its client knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It was sent, and nothing has come back.
+    Nothing,
+    /// It was written.
+    Acknowledged,
+    /// It was not written, nor will be.
+    NotWritten,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Everything that clients know. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Oracle(Rc<RefCell<Known>>);
+
+#[derive(Default)]
+struct Known {
+    writes: BTreeMap<String, Told>,
+    /// Increments of the one counter.
+    acknowledged_increments: u64,
+    possible_increments: u64,
+}
+
+impl Oracle {
+    /// A write is on its way.
+    pub fn sent(&self, name: &str) {
+        self.0.borrow_mut().writes.insert(name.to_owned(), Told::Nothing);
+    }
+
+    /// Its client was told.
+    pub fn told(&self, name: &str, told: Told) {
+        self.0.borrow_mut().writes.insert(name.to_owned(), told);
+    }
+
+    /// An increment of the counter has come back.
+    pub fn incremented(&self, told: Told) {
+        let known = &mut *self.0.borrow_mut();
+        match told {
+            Told::Acknowledged => {
+                known.acknowledged_increments += 1;
+                known.possible_increments += 1;
+            }
+            Told::Unknown | Told::Nothing => known.possible_increments += 1,
+            Told::NotWritten => {}
+        }
+    }
+
+    /// What was told of a write.
+    pub fn of(&self, name: &str) -> Option<Told> {
+        self.0.borrow().writes.get(name).copied()
+    }
+
+    /// Every write that was acknowledged so far.
+    pub fn acknowledged(&self) -> BTreeSet<String> {
+        let known = self.0.borrow();
+        let writes = known.writes.iter().filter(|(_, told)| **told == Told::Acknowledged);
+        writes.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The least and the most that the counter can show.
+    pub fn increments(&self) -> (u64, u64) {
+        let known = self.0.borrow();
+        (known.acknowledged_increments, known.possible_increments)
+    }
+}

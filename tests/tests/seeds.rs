@@ -1,0 +1,69 @@
+//! The fixed seeds of CI: a minute of faults each, all promises kept, every fault fired and every
+//! checker used.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use tests::{
+    counts::Total,
+    run::{Report, hush_wanted_deaths, run},
+};
+
+const SEEDS: u64 = 200;
+const VIRTUAL_TIME: Duration = Duration::from_secs(60);
+
+/// Recorded by `sim --record`; `just sim-check` compares the same file with a release build.
+const TRACES: &str = include_str!("../data/traces.tsv");
+
+fn run_all(seeds: u64) -> Vec<Report> {
+    let next = AtomicU64::new(1);
+    let worker = || {
+        let mut reports = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > seeds {
+                return reports;
+            }
+            reports.push(run(seed, VIRTUAL_TIME));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let reports = workers.into_iter().map(|worker| worker.join().expect("a seed has failed"));
+        reports.flatten().collect()
+    })
+}
+
+#[test]
+fn all_promises_are_kept() {
+    hush_wanted_deaths();
+    let reports = run_all(SEEDS);
+    assert_eq!(reports.len() as u64, SEEDS);
+    let mut total = Total::default();
+    reports.iter().for_each(|report| total.add(&report.counts));
+    println!("{total}");
+    assert_eq!(total.missing(), Vec::<&str>::new(), "never fired, or never compared");
+    let recorded: Vec<(u64, &str)> = TRACES
+        .lines()
+        .map(|line| line.split_once('\t').expect("SEED, a tab, TRACE"))
+        .map(|(seed, trace)| (seed.parse().expect("a seed"), trace))
+        .collect();
+    assert!(recorded.len() >= 8, "some seeds have a recorded trace");
+    for (seed, trace) in recorded {
+        let report = reports.iter().find(|report| report.seed == seed).expect("one of the seeds");
+        assert_eq!(format!("{:016x}", report.hash), trace, "seed {seed}; see docs/simulation.md");
+    }
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    hush_wanted_deaths();
+    let twice = [7, 7].map(|seed| run(seed, Duration::from_secs(20)));
+    assert_eq!(twice[0].hash, twice[1].hash);
+    assert_eq!(twice[0].counts, twice[1].counts);
+    assert_ne!(twice[0].hash, run(8, Duration::from_secs(20)).hash);
+}
