@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binaries of this workspace, built once for all tests of this process.
-fn binary(name: &str) -> &'static Path {
+pub(crate) fn binary(name: &str) -> &'static Path {
     static BINARIES: OnceLock<Vec<PathBuf>> = OnceLock::new();
     let binaries = BINARIES.get_or_init(|| {
         let output = Command::new(env!("CARGO"))
@@ -69,10 +69,15 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts a daemon on a new state directory, and waits until it answers.
     pub(crate) fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("sw").tempdir().expect("a temporary folder");
-        let mut daemon = Self { folder, child: None };
+        let mut daemon = Self::idle();
         daemon.launch();
         daemon
+    }
+
+    /// A daemon that does not run yet.
+    pub(crate) fn idle() -> Self {
+        let folder = tempfile::Builder::new().prefix("sw").tempdir().expect("a temporary folder");
+        Self { folder, child: None }
     }
 
     /// Starts it again on the same state directory.
@@ -127,9 +132,13 @@ impl Daemon {
 
     /// Asks it to end, and returns how it did.
     pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.pid()), signal).expect("it can be signalled");
+        self.wait()
+    }
+
+    /// Waits until it has ended, and returns how it did.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the daemon runs");
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-        kill(pid, signal).expect("it can be signalled");
         eventually("the end of the daemon", || {
             let status = child.try_wait().map_err(|error| error.to_string())?;
             status.ok_or_else(|| "it runs".to_owned())
@@ -144,7 +153,7 @@ impl Daemon {
             .expect("swarmctl starts")
     }
 
-    fn try_swarmctl(&self, line: &str) -> Result<String, String> {
+    pub(crate) fn try_swarmctl(&self, line: &str) -> Result<String, String> {
         let output = self.run(line);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {
@@ -185,7 +194,7 @@ impl Daemon {
 
     /// The processes that run a command of tests: its argument tells them apart from all others.
     pub(crate) fn processes(&self, argument: &str) -> Vec<i32> {
-        processes(|command| command.len() == 2 && command[1] == argument)
+        processes_with(argument)
     }
 
     /// Waits until exactly so many processes run the command.
@@ -219,6 +228,19 @@ impl Drop for Daemon {
             let _ = kill(Pid::from_raw(shim), Signal::SIGKILL);
         }
     }
+}
+
+/// The processes of any daemon that run a command of tests with this argument.
+pub(crate) fn processes_with(argument: &str) -> Vec<i32> {
+    processes(|command| command.len() == 2 && command[1] == argument)
+}
+
+/// The one line in which a daemon says why it ended.
+pub(crate) fn error_line(said: &str) -> &str {
+    let mut lines = said.lines().filter(|line| line.starts_with("Error: "));
+    let line = lines.next().unwrap_or_else(|| panic!("no error line in:\n{said}"));
+    assert_eq!(lines.next(), None, "one error, one line:\n{said}");
+    line
 }
 
 /// The living processes whose command line fits.

@@ -2,6 +2,8 @@
 //! things are killed while it runs.
 
 mod daemon;
+mod dev;
+mod disks;
 mod kills;
 mod refusals;
 mod walkthrough;

@@ -6,15 +6,7 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
 };
 
-use crate::daemon::{Daemon, ends};
-
-/// The one line in which a daemon says why it ended.
-fn error_line(said: &str) -> &str {
-    let mut lines = said.lines().filter(|line| line.starts_with("Error: "));
-    let line = lines.next().unwrap_or_else(|| panic!("no error line in:\n{said}"));
-    assert_eq!(lines.next(), None, "one error, one line:\n{said}");
-    line
-}
+use crate::daemon::{Daemon, ends, error_line};
 
 #[test]
 fn a_second_daemon_on_the_same_directory() {
@@ -49,6 +41,23 @@ fn a_state_directory_that_is_a_file() {
     let (status, said) = ends(&mut daemon.command());
     assert_eq!(status.code(), Some(1));
     assert!(error_line(&said).contains(&daemon.state().display().to_string()), "{said}");
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense() {
+    let daemon = Daemon::idle();
+    for (arguments, expected) in [
+        (&["--nonsense"][..], "unexpected argument '--nonsense'"),
+        (&["--listen-remote-api", "here"], "invalid value 'here'"),
+        (&["--log-level", "loud"], "must be one of"),
+        (&["--join-addr", "10.0.0.1:4242"], "joining a cluster is not part of this version"),
+    ] {
+        let mut command = daemon.command();
+        let (status, said) = ends(command.args(arguments));
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(error_line(&said).contains(expected), "{said}");
+    }
+    assert!(!daemon.state().exists(), "nothing was touched");
 }
 
 #[test]

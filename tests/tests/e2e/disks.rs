@@ -1,0 +1,109 @@
+//! Disks that take nothing any more. These tests mount file systems, so they need root.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use nix::unistd::geteuid;
+
+use crate::daemon::{Daemon, ends, error_line};
+
+/// A file system in memory in place of a daemon's state directory.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(at: &Path) -> Self {
+        fs::create_dir_all(at).expect("the folder can be made");
+        mount(&["-t", "tmpfs", "-o", "size=40m,mode=700", "tmpfs"], at);
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Tasks that are being killed may still hold it.
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "it can be unmounted");
+    }
+}
+
+fn mount(options: &[&str], at: &Path) {
+    let mounted = Command::new("mount").args(options).arg(at).status();
+    assert!(mounted.is_ok_and(|status| status.success()), "it can be mounted");
+}
+
+/// Whether this process may mount. CI has to.
+fn may_mount() -> bool {
+    if geteuid().is_root() {
+        return true;
+    }
+    assert_ne!(env::var("CI").as_deref(), Ok("true"), "CI needs root for this test");
+    #[expect(clippy::print_stdout, reason = "what did not run is listed")]
+    {
+        println!("not run: needs root");
+    }
+    false
+}
+
+#[test]
+fn a_disk_that_is_full_ends_the_daemon_and_loses_nothing() {
+    if !may_mount() {
+        return;
+    }
+    let mut daemon = Daemon::idle();
+    let mounted = Mounted::new(&daemon.state());
+    daemon.launch();
+    let filler = daemon.state().join("filler");
+    let free = fill(&filler);
+    assert!(free.is_err(), "the disk is full");
+    // An entry of the log holds each; the next segment finds no room.
+    let label = format!("x={}", "y".repeat(100_000));
+    let create = |number: u32| {
+        format!(
+            "service create --name s{number} --image host --command true --replicas 0 --label {label}"
+        )
+    };
+    let acknowledged = (0..400).take_while(|number| daemon.try_swarmctl(&create(*number)).is_ok());
+    let acknowledged = acknowledged.count();
+    assert!((10..400).contains(&acknowledged), "{acknowledged} writes were taken");
+    let status = daemon.wait();
+    assert_eq!(status.code(), Some(1));
+    let log = daemon.log();
+    let line = error_line(&log);
+    assert!(line.contains("the log is closed") && line.contains("No space left"), "{line}");
+    fs::remove_file(&filler).expect("the filler can be removed");
+    daemon.launch();
+    let services = daemon.swarmctl("service ls -q").lines().count();
+    assert!((acknowledged..=acknowledged + 1).contains(&services), "{services} services");
+    daemon.swarmctl(&create(1_000));
+    daemon.kill();
+    drop(mounted);
+}
+
+/// Writes until the disk takes no more.
+fn fill(path: &Path) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = fs::File::create(path)?;
+    for _ in 0..100 {
+        file.write_all(&[0; 1 << 20])?;
+    }
+    file.sync_all()
+}
+
+#[test]
+fn a_disk_that_is_read_only() {
+    if !may_mount() {
+        return;
+    }
+    let daemon = Daemon::idle();
+    let mounted = Mounted::new(&daemon.state());
+    mount(&["-o", "remount,ro"], &daemon.state());
+    let (status, said) = ends(&mut daemon.command());
+    assert_eq!(status.code(), Some(1));
+    let line = error_line(&said);
+    assert!(line.contains(&daemon.state().display().to_string()), "{line}");
+    assert!(line.contains("Read-only file system"), "{line}");
+    drop(mounted);
+}
