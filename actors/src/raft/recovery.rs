@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     log::{
-        Append, Begin, Cursor, Entry, EntryKind, HardState, ReadSnapshot, Recover, Recovered,
+        self, Append, Begin, Cursor, Entry, EntryKind, HardState, ReadSnapshot, Recover, Recovered,
         SnapshotInfo, Writer,
     },
     store::{Restore, View},
@@ -58,15 +58,20 @@ impl<E: Into<Error>> From<E> for Failure {
 }
 
 /// Asks the log, and answers only once it has.
-pub(super) async fn ask<M, T, E>(log: &Address<Writer>, message: M) -> Result<T, Failure>
+pub(super) async fn ask<M, T, E>(writer: &Address<Writer>, message: M) -> Result<T, Failure>
 where
     Writer: actix::Handler<M>,
     M: actix::Message<Result = Result<T, E>> + Send + 'static,
     T: Send + 'static,
     E: Into<Error> + Send + 'static,
 {
-    match log.send(message).await {
-        Ok(answer) => answer.map_err(|error| Failure::Ended(error.into())),
+    match writer.send(message).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(match error.into() {
+            // A new life of the log, which nobody has asked to recover.
+            Error::Log(log::Error::NotRecovered) => Failure::LogRestarting,
+            error => Failure::Ended(error),
+        }),
         Err(Closed) => Err(Failure::LogRestarting),
     }
 }

@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     log::simulated::{Crash, Temper},
     store::{NotWritten, TransactError},
+    supervision::testing::{When, doom},
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -218,5 +219,25 @@ fn a_member_that_is_far_behind_gets_a_snapshot() {
         assert_eq!(machines[behind].names().len(), 50, "also from its own disk");
         let status = machines[behind].peer().send(GetStatus).await.expect("alive");
         assert_eq!(status.expect("a member").members, machines[0].config.founders);
+    });
+}
+
+#[test]
+fn a_log_that_dies_between_two_writes_is_recovered_anew() {
+    run(async || {
+        let mut machine = Machine::alone(14);
+        machine.start();
+        machine.until_leading().await;
+        create(&machine.store(), "a").await.expect("written");
+        // The log dies of something that raft has not asked.
+        doom("machine/log", When::BeforeHandling);
+        machine.log().try_send(log::Compact { to: 0 }).ok();
+        sleep(Duration::from_secs(1)).await;
+        let outcome = create(&machine.store(), "b").await;
+        assert_eq!(outcome, Err(TransactError::OutcomeUnknown), "raft finds the log unread");
+        sleep(Duration::from_secs(1)).await;
+        create(&machine.store(), "c").await.expect("written");
+        assert!(machine.ended.borrow().is_empty());
+        assert!(machine.names().contains(&"a".to_owned()));
     });
 }

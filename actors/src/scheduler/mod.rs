@@ -95,7 +95,6 @@ impl Scheduler {
         self.assumed.retain(|id, _| view.task(id).is_some_and(|task| waits(task)));
         for task in self.assumed.values() {
             self.nodes.replace(None, Some(task));
-            self.queue.replace(Some(task), None);
         }
         self.view = view;
     }

@@ -96,6 +96,7 @@ pub(super) struct Machine {
 
 struct Alive {
     tree: Tree,
+    log: Address<Writer>,
     peer: Address<Peer>,
     store: Store,
 }
@@ -139,7 +140,7 @@ impl Machine {
             None => Arc::new(Nowhere),
         };
         let links = Links {
-            log,
+            log: log.clone(),
             store: memory.clone(),
             published: published.clone(),
             transport,
@@ -150,7 +151,7 @@ impl Machine {
         if let Some(network) = &self.network {
             network.0.borrow_mut().peers.insert(raft_id, peer.clone());
         }
-        self.alive = Some(Alive { tree, peer, store: Store::new(memory, published) });
+        self.alive = Some(Alive { tree, log, peer, store: Store::new(memory, published) });
     }
 
     pub(super) fn crash(&mut self, crash: Crash) {
@@ -169,6 +170,10 @@ impl Machine {
 
     pub(super) fn peer(&self) -> Address<Peer> {
         self.alive.as_ref().expect("alive").peer.clone()
+    }
+
+    pub(super) fn log(&self) -> Address<Writer> {
+        self.alive.as_ref().expect("alive").log.clone()
     }
 
     pub(super) fn names(&self) -> Vec<String> {

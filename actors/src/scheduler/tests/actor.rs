@@ -9,10 +9,18 @@ use crate::{
     environment::testing::environment,
     scheduler::Scheduler,
     store::{Store, testing},
-    supervision::{Budget, Census, Tree},
+    supervision::{Address, Budget, Census, Tree},
 };
 
 fn run(view: View, commits_after: Duration, test: impl AsyncFnOnce(&Store)) {
+    run_with_address(view, commits_after, async |store, _| test(store).await);
+}
+
+fn run_with_address(
+    view: View,
+    commits_after: Duration,
+    test: impl AsyncFnOnce(&Store, Address<Scheduler>),
+) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     LocalSet::new().block_on(&runtime.expect("a runtime"), async {
@@ -20,11 +28,11 @@ fn run(view: View, commits_after: Duration, test: impl AsyncFnOnce(&Store)) {
         let tree = Tree::root("test", budget, Census::default(), |lost| panic!("{lost}"));
         let store = testing::start_slow(&tree, view, commits_after);
         let for_scheduler = store.clone();
-        tree.child_with_address("scheduler", move |life, own| {
+        let scheduler = tree.child_with_address("scheduler", move |life, own| {
             Scheduler::new(for_scheduler.clone(), environment(), life, own)
         });
         sleep(Duration::from_millis(10)).await;
-        test(&store).await;
+        test(&store, scheduler).await;
         tree.stop().await;
     });
 }
@@ -134,5 +142,39 @@ fn an_assignment_to_a_node_that_went_away_is_taken_back() {
         let view = store.view();
         let task = view.task(&"t".into()).expect("there");
         assert!(["a", "b"].contains(&task.node_id.as_str()), "assigned once");
+    });
+}
+
+#[test]
+fn a_task_is_not_forgotten_when_all_begins_anew_while_its_assignment_fails() {
+    let view = with([plain("a").into()]);
+    run_with_address(view, Duration::from_millis(500), async |store, scheduler| {
+        let availability = |availability: Availability| {
+            move |head: &mut Transaction| {
+                let mut node = head.node(&"a".into()).expect("there").as_ref().clone();
+                let availability = availability.into();
+                node.spec = Arc::new(wire::NodeSpec { availability, ..Default::default() });
+                head.update(node).unwrap();
+            }
+        };
+        let after = |millis| sleep(Duration::from_millis(millis));
+        // The task is seen while the head has the node drained already: the assignment fails, and
+        // everything begins anew before that is known.
+        tokio::join!(
+            write(store, |head| head.create(task("t")).unwrap()),
+            async {
+                after(400).await;
+                write(store, availability(Availability::Drain)).await;
+            },
+            async {
+                after(700).await;
+                store.subscribe("scheduler", scheduler.recipient());
+            },
+        );
+        sleep(Duration::from_secs(5)).await;
+        write(store, availability(Availability::Active)).await;
+        sleep(Duration::from_secs(5)).await;
+        let view = store.view();
+        assert_eq!(view.task(&"t".into()).expect("there").node_id.as_str(), "a");
     });
 }
