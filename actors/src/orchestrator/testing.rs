@@ -46,8 +46,9 @@ pub(super) fn service(replicas: u64, task: &TaskSpec) -> Service {
     Service { spec_version: Some(VERSION), ..Service::from(service) }
 }
 
-/// The tasks of the service `s`: a word each, `slot[!]:observed[>desired][@node]`, the oldest
-/// first, called `t1`, `t2` and so on. `!` means that the spec is an older one.
+/// The tasks of the service `s`: a word each, `slot[!~]:observed[>desired][@node]`, the oldest
+/// first, called `t1`, `t2` and so on. `!` means that the spec is an older one, `~` that only its
+/// version is: something else of the service was changed.
 pub(super) fn tasks(words: &str, spec: &TaskSpec) -> Vec<Task> {
     let words = words.split_whitespace().zip(1..);
     words.map(|(word, number)| task(word, number, spec)).collect()
@@ -57,17 +58,17 @@ fn task(word: &str, number: i64, spec: &TaskSpec) -> Task {
     let (word, node) = word.split_once('@').unwrap_or((word, ""));
     let (slot, states) = word.split_once(':').expect("a colon after the slot");
     let (observed, desired) = states.split_once('>').unwrap_or((states, "running"));
-    let is_dirty = slot.ends_with('!');
+    let (is_dirty, is_older) = (slot.ends_with('!'), slot.ends_with(['!', '~']));
     let mut spec = spec.clone();
     spec.force_update = is_dirty.into();
     let mut task = Task {
         id: format!("t{number}").as_str().into(),
         service_id: "s".into(),
-        slot: slot.trim_end_matches('!').parse().expect("the number of a slot"),
+        slot: slot.trim_end_matches(['!', '~']).parse().expect("the number of a slot"),
         node_id: node.into(),
         desired_state: state(desired),
         spec: Arc::new(spec),
-        spec_version: Some(VERSION - u64::from(is_dirty)),
+        spec_version: Some(VERSION - u64::from(is_older)),
         status: TaskStatus {
             state: state(observed),
             timestamp: Some(at(number)),

@@ -67,11 +67,12 @@ where
 {
     match writer.send(message).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(match error.into() {
+        Ok(Err(error)) => {
+            let error = error.into();
             // A new life of the log, which nobody has asked to recover.
-            Error::Log(log::Error::NotRecovered) => Failure::LogRestarting,
-            error => Failure::Ended(error),
-        }),
+            let unread = matches!(error, Error::Log(log::Error::NotRecovered));
+            Err(if unread { Failure::LogRestarting } else { Failure::Ended(error) })
+        }
         Err(Closed) => Err(Failure::LogRestarting),
     }
 }

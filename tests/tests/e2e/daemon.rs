@@ -56,7 +56,7 @@ pub(crate) fn eventually<T>(what: &str, mut seen: impl FnMut() -> Result<T, Stri
 }
 
 #[expect(clippy::disallowed_methods, reason = "these tests run in real time")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 

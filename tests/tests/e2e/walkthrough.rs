@@ -1,8 +1,10 @@
 //! The walk-through of the README on one machine.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 
-use crate::daemon::{Daemon, eventually};
+use crate::daemon::{Daemon, eventually, now};
 
 #[test]
 fn a_service_is_created_scaled_and_removed() {
@@ -72,15 +74,22 @@ fn the_cluster_and_the_node_are_shown_as_in_the_seed() {
 fn a_killed_process_comes_back_after_the_restart_delay() {
     let daemon = Daemon::start();
     daemon.swarmctl(
-        "service create --name web --image host --command sleep --args 100002 --restart-delay 1s",
+        "service create --name web --image host --command sleep --args 100002 --restart-delay 2s",
     );
-    let [before] = daemon.await_processes("100002", 1)[..] else { unreachable!("one was found") };
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(before), Signal::SIGKILL).unwrap();
-    eventually("another process", || match daemon.processes("100002")[..] {
-        [after] if after != before => Ok(()),
-        ref found => Err(format!("{found:?}")),
+    daemon.await_processes("100002", 1);
+    daemon.swarmctl("service update web --replicas 2");
+    let before = daemon.await_processes("100002", 2);
+    let killed = now();
+    // The first task is of an earlier version of the service: that changes nothing.
+    let oldest = nix::unistd::Pid::from_raw(before[0]);
+    nix::sys::signal::kill(oldest, Signal::SIGKILL).unwrap();
+    eventually("another process", || {
+        let found = daemon.processes("100002");
+        let is_back = found.len() == 2 && found != before;
+        if is_back { Ok(()) } else { Err(format!("{found:?}")) }
     });
-    daemon.await_replicas("web", "1/1");
+    assert!(killed.elapsed() >= Duration::from_secs(2), "the restart delay");
+    daemon.await_replicas("web", "2/2");
     let tasks = daemon.swarmctl("task ls -a");
     let failed = tasks.lines().find(|line| line.contains("FAILED")).expect("the killed task");
     let id = failed.split_whitespace().next().expect("an id");

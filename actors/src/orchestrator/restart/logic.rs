@@ -96,11 +96,19 @@ pub(super) fn delay(view: &View, task: &Task) -> Duration {
     // Without it nobody knows why, so the replacement keeps the distance that a failure asks for.
     let Some(before) = before else { return restart_delay(&task.spec) };
     let is_drained = view.node(&before.node_id).is_some_and(|node| is_drained(node));
-    if is_drained || before.spec_version != task.spec_version {
+    if is_drained || asks_for_another(before, task) {
         Duration::ZERO
     } else {
         restart_delay(&before.spec)
     }
+}
+
+/// Whether a task asks for something else than the one before it. The version of the spec does not
+/// say that: it changes with the number of replicas, too.
+fn asks_for_another(before: &Task, task: &Task) -> bool {
+    let endpoint = |task: &Task| task.endpoint.as_ref().map(|endpoint| endpoint.spec.clone());
+    before.spec_version != task.spec_version
+        && (before.spec != task.spec || endpoint(before) != endpoint(task))
 }
 
 /// When to look at a delayed task again, as time since its creation; `None`: it starts now.

@@ -136,6 +136,7 @@ fn the_delay_says_why_a_task_was_made() {
     check_delay(None, "1:running>shutdown@down 1:new>ready", Duration::from_secs(5));
     check_delay(None, "1:running>shutdown@drained 1:new>ready", Duration::ZERO);
     check_delay(None, "1!:running>shutdown@n1 1:new>ready", Duration::ZERO);
+    check_delay(None, "1~:failed>shutdown@n1 1:new>ready", Duration::from_secs(5));
     // The newest counts; and without any the cause is not known.
     check_delay(None, "1!:failed>shutdown 1:failed>shutdown 1:new>ready", Duration::from_secs(5));
     check_delay(None, "2!:failed>shutdown 1:new>ready", Duration::from_secs(5));
