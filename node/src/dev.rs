@@ -42,13 +42,15 @@ pub async fn run(
     let serving = daemon.run(async {
         ended.await.ok();
     });
-    let trying = async {
-        let outcome = try_out(&socket, shutdown).await;
-        drop(end);
-        outcome
+    tokio::pin!(serving);
+    let tried = tokio::select! {
+        biased;
+        // Only a node that cannot go on ends before it is told to.
+        served = &mut serving => return served,
+        tried = try_out(&socket, shutdown) => tried,
     };
-    let (served, tried) = tokio::join!(serving, trying);
-    served.and(tried)
+    end.send(()).ok();
+    serving.await.and(tried)
 }
 
 /// Deploys the sample, says what to try, and takes everything down at the end.
@@ -57,11 +59,13 @@ async fn try_out(socket: &Path, shutdown: impl Future<Output = ()>) -> Result<()
     tokio::pin!(shutdown);
     tokio::select! {
         biased;
-        () = &mut shutdown => return Ok(()),
-        deployed = deploy(&mut control) => deployed?,
+        () = &mut shutdown => {}
+        deployed = deploy(&mut control) => {
+            deployed?;
+            welcome(socket);
+            shutdown.await;
+        }
     }
-    welcome(socket);
-    shutdown.await;
     take_down(&mut control).await
 }
 
