@@ -168,15 +168,15 @@ fn proto(duration: Duration) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
 
-#[cfg(test)]
-mod tests {
-    use prost_types::Timestamp;
+/// A cluster to found in tests.
+#[cfg(any(test, feature = "testing"))]
+pub mod testing {
     use rand::{SeedableRng, rngs::StdRng};
 
-    use super::*;
-    use crate::store::View;
+    use super::{Bytes, Founding, JoinToken, RootDigest};
 
-    fn founding() -> Founding {
+    /// The same secrets every time.
+    pub fn founding() -> Founding {
         let digest = RootDigest([7; 32]);
         let mut random = StdRng::seed_from_u64(1);
         Founding {
@@ -189,6 +189,14 @@ mod tests {
             ingress_id: "network1".into(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::{testing::founding, *};
+    use crate::store::View;
 
     /// The store after one more leader has begun.
     fn seeded(view: &View, node: &str, founding: Option<&Founding>) -> View {

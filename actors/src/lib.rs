@@ -1,5 +1,6 @@
 //! Every decision and every actor. Nothing here opens a socket or a file.
 
+mod agenda;
 pub mod agent;
 pub mod allocator;
 pub mod ca;

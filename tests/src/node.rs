@@ -8,7 +8,7 @@ use actors::{
         self, Ports,
         simulated::{Machine, MemoryDatabase},
     },
-    cluster::Founding,
+    cluster::{Founding, testing::founding},
     dispatcher::{LocalManagers, Seat},
     environment::testing::environment,
     leadership::{Bootstrap, Fatal},
@@ -21,14 +21,10 @@ use actors::{
     supervision::{Budget, Census, Tree},
     tree::{Core, LeaderParts, Log, Loops},
 };
-use bytes::Bytes;
 use protocol::{
     objects::{Service, TaskState},
-    raftpb,
-    token::{JoinToken, RootDigest},
-    wire,
+    raftpb, wire,
 };
-use rand::{SeedableRng, rngs::StdRng};
 
 const NODE: &str = "node-1";
 const BUDGET: Budget = Budget { restarts: 5, within: Duration::from_secs(60) };
@@ -46,17 +42,7 @@ struct First;
 
 impl Bootstrap for First {
     fn founding(&self) -> Option<Founding> {
-        let digest = RootDigest([7; 32]);
-        let mut random = StdRng::seed_from_u64(1);
-        Some(Founding {
-            cluster_id: "cluster1".into(),
-            root_pem: Bytes::from_static(b"certificate"),
-            root_key_pem: Bytes::from_static(b"key"),
-            root_digest: digest,
-            worker_token: JoinToken::generate(digest, &mut random),
-            manager_token: JoinToken::generate(digest, &mut random),
-            ingress_id: "network1".into(),
-        })
+        Some(founding())
     }
 
     fn founded(&mut self) {}

@@ -9,13 +9,13 @@ use protocol::{
     wire::Endpoint,
 };
 
-use crate::store::{Changes, Error, TRANSACTION_BYTES_MAX, Transaction, View};
+use crate::{
+    agenda::Room,
+    store::{Changes, Error, Transaction, View},
+};
 
 const PENDING: &str = "pending task scheduling";
 const NO_NETWORKS: &str = "network support is unavailable";
-
-/// Half of what an entry may hold: a task may be written with a large spec.
-const SPEC_BYTES_MAX: usize = TRANSACTION_BYTES_MAX / 2;
 
 /// New tasks that changed, or whose service did.
 pub(super) fn touched(view: &View, changes: &Changes) -> BTreeSet<TaskId> {
@@ -40,15 +40,12 @@ pub(super) fn allocate(
     tasks: BTreeSet<TaskId>,
     now: Timestamp,
 ) -> Result<BTreeSet<TaskId>, Error> {
-    let (mut bytes, mut left) = (0, BTreeSet::new());
+    let (mut room, mut left) = (Room::new(), BTreeSet::new());
     for id in tasks {
-        if bytes > SPEC_BYTES_MAX {
-            left.insert(id);
-            continue;
-        }
-        if let Some(task) = head.task(&id).and_then(|task| allocated(head, task, now)) {
-            bytes += prost::Message::encoded_len(&*task.spec);
-            head.update(task)?;
+        match head.task(&id).and_then(|task| allocated(head, task, now)) {
+            Some(task) if room.take([&task]) => head.update(task)?,
+            Some(_) => drop(left.insert(id)),
+            None => {}
         }
     }
     Ok(left)

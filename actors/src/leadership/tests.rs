@@ -5,13 +5,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use bytes::Bytes;
 use protocol::{
     objects::{Service, TaskState},
-    token::{JoinToken, RootDigest},
     wire,
 };
-use rand::{SeedableRng, rngs::StdRng};
 use tokio::{sync::mpsc, task::LocalSet, time::sleep};
 
 use super::*;
@@ -20,6 +17,7 @@ use crate::{
         self, Ports,
         simulated::{Machine, MemoryDatabase},
     },
+    cluster::testing::founding,
     dispatcher::{LocalManagers, Seat},
     environment::testing::environment,
     store::{View, testing},
@@ -53,20 +51,6 @@ struct Rig {
     machine: Machine,
     founded: Arc<AtomicU32>,
     fatal: mpsc::UnboundedReceiver<Fatal>,
-}
-
-fn founding() -> Founding {
-    let digest = RootDigest([7; 32]);
-    let mut random = StdRng::seed_from_u64(1);
-    Founding {
-        cluster_id: "cluster1".into(),
-        root_pem: Bytes::from_static(b"certificate"),
-        root_key_pem: Bytes::from_static(b"key"),
-        root_digest: digest,
-        worker_token: JoinToken::generate(digest, &mut random),
-        manager_token: JoinToken::generate(digest, &mut random),
-        ingress_id: "network1".into(),
-    }
 }
 
 fn run(founding: Option<Founding>, commits_after: Duration, test: impl AsyncFnOnce(&mut Rig)) {

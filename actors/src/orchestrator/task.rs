@@ -90,7 +90,7 @@ fn shared<T: PartialEq>(existing: Option<&Arc<T>>, new: T) -> Arc<T> {
 
 /// Whether a task is not what its service asks for now, and must be replaced (`orchestration`
 /// §4).
-pub(super) fn is_dirty(task: &Task, service: &Service, node: Option<&Arc<Node>>) -> bool {
+pub(crate) fn is_dirty(task: &Task, service: &Service, node: Option<&Arc<Node>>) -> bool {
     if task.spec_version.is_some() && task.spec_version == service.spec_version {
         return false;
     }

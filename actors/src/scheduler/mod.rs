@@ -25,10 +25,9 @@ use self::logic::{
     queue::{Queue, waits},
 };
 use crate::{
+    agenda::Room,
     environment::Environment,
-    store::{
-        self, CHANGES_PER_TRANSACTION, Change, Changes, Store, TransactError, Transaction, View,
-    },
+    store::{self, Change, Changes, Store, TransactError, Transaction, View},
     supervised,
     supervision::{Address, Life, Recipient, fail},
 };
@@ -137,19 +136,17 @@ impl Scheduler {
     /// Decides about some groups.
     fn decide(&mut self) -> Vec<Decision> {
         let (now, time) = (now(), self.environment.clock.now());
-        let mut decisions = Vec::new();
+        let (mut decisions, mut room) = (Vec::new(), Room::new());
         for _ in 0..GROUPS_PER_PASS {
-            let room = CHANGES_PER_TRANSACTION.saturating_sub(decisions.len());
-            let Some(mut ids) = (room > 0).then(|| self.queue.next()).flatten() else { break };
-            let rest = ids.split_off(ids.len().min(room));
-            let waiting = |ids: Vec<TaskId>| -> Vec<_> {
-                let tasks = ids.into_iter().filter(|id| !self.assumed.contains_key(id));
-                tasks.filter_map(|id| self.view.task(&id).cloned()).collect()
-            };
-            let (group, rest) = (waiting(ids), waiting(rest));
-            decisions.extend(place(&mut self.nodes, &group, &self.failures, (now, time)));
-            if let Some(task) = rest.first() {
+            let Some(ids) = self.queue.next() else { break };
+            let tasks = ids.iter().filter(|id| !self.assumed.contains_key(id));
+            let waiting: Vec<_> = tasks.filter_map(|id| self.view.task(id).cloned()).collect();
+            let (decided, whole) =
+                place(&mut self.nodes, &waiting, &self.failures, (now, time), &mut room);
+            decisions.extend(decided);
+            if let Some(task) = waiting.first().filter(|_| !whole) {
                 self.queue.due_again(task);
+                break;
             }
         }
         for Decision { after, .. } in &decisions {

@@ -18,7 +18,10 @@ use super::logic::{
     nodes::Nodes,
     place::{Decision, place},
 };
-use crate::store::{Transaction, View};
+use crate::{
+    agenda::Room,
+    store::{Transaction, View},
+};
 
 const NOW: Timestamp = Timestamp { seconds: 5, nanos: 0 };
 const GIB: i64 = 1 << 30;
@@ -119,7 +122,7 @@ fn begun() -> Instant {
 
 fn placed(nodes: &mut Nodes, group: &[Task]) -> Vec<Decision> {
     let group: Vec<_> = group.iter().cloned().map(Arc::new).collect();
-    place(nodes, &group, &Failures::default(), (begun(), NOW))
+    place(nodes, &group, &Failures::default(), (begun(), NOW), &mut Room::new()).0
 }
 
 /// Where a group goes, as `task@node`, or what is said.
@@ -135,5 +138,5 @@ fn outcome(nodes: impl IntoIterator<Item = Object>, group: &[Task]) -> Vec<Strin
 
 fn fits(node: Node, task: &Task) -> bool {
     let nodes = Nodes::of(&with([node.into()]));
-    nodes.rooms().all(|room| Requirements::of(task).failed_by(room).is_none())
+    nodes.places().all(|place| Requirements::of(task).failed_by(place).is_none())
 }

@@ -11,8 +11,8 @@ use protocol::{
     },
 };
 
-use super::{Filters, Labels, Subject, any, labels_hold, select, up_to_date::is_up_to_date};
-use crate::store::View;
+use super::{Filters, Labels, Subject, any, labels_hold, select};
+use crate::{orchestrator::task::is_dirty, store::View};
 
 /// The clusters that a request asks for.
 pub fn clusters<'a>(view: &'a View, request: &ListClustersRequest) -> Vec<&'a Arc<Cluster>> {
@@ -137,4 +137,10 @@ fn runs_on(spec: Option<&TaskSpec>, wanted: &[String]) -> bool {
         None => String::new(),
     };
     any(wanted, |wanted| *wanted == runtime)
+}
+
+/// Whether a task is what its service asks for now, or comes to the same.
+fn is_up_to_date(view: &View, task: &Task) -> bool {
+    let service = view.service(&task.service_id);
+    service.is_some_and(|service| !is_dirty(task, service, view.node(&task.node_id)))
 }

@@ -4,7 +4,6 @@
 //! the values inside a filter is enough.
 
 mod kinds;
-mod up_to_date;
 
 use std::{
     borrow::Cow,

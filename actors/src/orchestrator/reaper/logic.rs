@@ -15,7 +15,7 @@ const HISTORY_LIMIT_DEFAULT: i64 = 5;
 
 /// What may hold tasks that nobody needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in super::super) enum Place {
+pub(crate) enum Place {
     /// One slot of a service, and its history.
     Slot(ServiceId, u64),
     /// One task that is to be removed, or that belongs to nobody.

@@ -10,8 +10,8 @@ use std::{collections::BTreeSet, time::Duration};
 use actix::{Actor, AsyncContext, Context, Handler};
 
 use self::logic::Place;
-use super::agenda::{Agenda, Decide, Planner, proceed, repeat_full_pass};
 use crate::{
+    agenda::{Agenda, Decide, Planner, proceed, repeat_full_pass},
     store::{Change, Store, Transaction, View},
     supervised,
     supervision::{Address, Recipient},

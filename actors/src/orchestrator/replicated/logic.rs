@@ -14,10 +14,12 @@ use rand::RngCore;
 
 use super::super::{
     policy::should_restart,
-    room::Room,
     task::{Template, is_dirty, raised, replicas, stamp},
 };
-use crate::store::{CHANGES_PER_TRANSACTION, Changes, Error, Touched, Transaction, View};
+use crate::{
+    agenda::Room,
+    store::{CHANGES_PER_TRANSACTION, Changes, Error, Touched, Transaction, View},
+};
 
 /// How many tasks are asked for at once, since `replicas` may be any number. Far more than one
 /// transaction takes.

@@ -14,11 +14,8 @@ use actix::{Actor, Context, Handler};
 use protocol::id::ServiceId;
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::{
-    agenda::{Agenda, Decide, Planner, proceed, repeat_full_pass},
-    room::Room,
-};
 use crate::{
+    agenda::{Agenda, Decide, Planner, Room, proceed, repeat_full_pass},
     environment::Environment,
     store::{Change, Store, Transaction, View},
     supervised,

@@ -16,10 +16,12 @@ use rand::RngCore;
 use super::super::{
     moment,
     policy::{restart_delay, should_restart},
-    room::Room,
     task::{Template, is_down, is_drained, is_node_invalid, raised, replicas},
 };
-use crate::store::{Changes, Error, Touched, Transaction, View};
+use crate::{
+    agenda::Room,
+    store::{Changes, Error, Touched, Transaction, View},
+};
 
 /// How long a replacement waits for the task before it to stop, from its creation on.
 pub(super) const STOP_WAIT_MAX: Duration = Duration::from_secs(60);

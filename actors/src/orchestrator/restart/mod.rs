@@ -19,12 +19,9 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
 use self::logic::Verdict;
-use super::{
-    agenda::{Agenda, Decide, Planner, proceed, repeat_full_pass},
-    moment,
-    room::Room,
-};
+use super::moment;
 use crate::{
+    agenda::{Agenda, Decide, Planner, Room, proceed, repeat_full_pass},
     environment::Environment,
     store::{Change, Store, Transaction, View},
     supervised,

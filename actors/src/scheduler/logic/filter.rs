@@ -8,7 +8,7 @@ use protocol::{
     wire::{self, node_spec::Availability, node_status::State, task_spec::Runtime},
 };
 
-use super::nodes::{HostPort, Room, host_ports, reserved};
+use super::nodes::{HostPort, Place, host_ports, reserved};
 
 /// The image that stands for the host's own file system.
 const HOST_IMAGE: &str = "host";
@@ -67,21 +67,21 @@ impl<'t> Requirements<'t> {
     }
 
     /// The first filter that a node fails; none when it can run the task.
-    pub(crate) fn failed_by(&self, room: &Room) -> Option<Filter> {
-        let is_free = |port: &HostPort| !room.ports.contains_key(port);
-        let failed = if !is_ready(room) {
+    pub(crate) fn failed_by(&self, place: &Place) -> Option<Filter> {
+        let is_free = |port: &HostPort| !place.ports.contains_key(port);
+        let failed = if !is_ready(place) {
             Filter::Ready
-        } else if !room.free.can_meet(&self.reserved) {
+        } else if !place.free.can_meet(&self.reserved) {
             Filter::Resources
-        } else if !runs(self.image, room) {
+        } else if !runs(self.image, place) {
             Filter::Runtime(self.image.to_owned())
-        } else if !self.constraints.iter().all(|one| one.matches(&room.node)) {
+        } else if !self.constraints.iter().all(|one| one.matches(&place.node)) {
             Filter::Constraints
-        } else if !self.fits_platform(room) {
+        } else if !self.fits_platform(place) {
             Filter::Platform
         } else if !self.ports.iter().all(is_free) {
             Filter::HostPort
-        } else if !self.is_below_max(room) {
+        } else if !self.is_below_max(place) {
             Filter::MaxReplicas
         } else {
             return None;
@@ -89,8 +89,8 @@ impl<'t> Requirements<'t> {
         Some(failed)
     }
 
-    fn fits_platform(&self, room: &Room) -> bool {
-        let offered = room.node.description.as_ref().and_then(|found| found.platform.as_ref());
+    fn fits_platform(&self, place: &Place) -> bool {
+        let offered = place.node.description.as_ref().and_then(|found| found.platform.as_ref());
         self.platforms.is_empty()
             || offered.is_some_and(|offered| {
                 self.platforms.iter().any(|wanted| {
@@ -102,21 +102,21 @@ impl<'t> Requirements<'t> {
             })
     }
 
-    fn is_below_max(&self, room: &Room) -> bool {
-        self.replicas_max == 0 || room.active_of(&self.task.service_id) < self.replicas_max
+    fn is_below_max(&self, place: &Place) -> bool {
+        self.replicas_max == 0 || place.active_of(&self.task.service_id) < self.replicas_max
     }
 }
 
 /// Whether a node takes new tasks.
-pub(crate) fn is_ready(room: &Room) -> bool {
-    room.node.status.state() == State::Ready
-        && room.node.spec.availability() == Availability::Active
+pub(crate) fn is_ready(place: &Place) -> bool {
+    place.node.status.state() == State::Ready
+        && place.node.spec.availability() == Availability::Active
 }
 
 /// Whether a node can run an image. One that announces no runtime is an engine, which runs every
 /// image but the host's; one that has not described itself may be anything.
-fn runs(image: &str, room: &Room) -> bool {
-    let Some(engine) = room.node.description.as_ref().and_then(|found| found.engine.as_ref())
+fn runs(image: &str, place: &Place) -> bool {
+    let Some(engine) = place.node.description.as_ref().and_then(|found| found.engine.as_ref())
     else {
         return true;
     };

@@ -16,7 +16,7 @@ pub(crate) type HostPort = (i32, u32);
 
 /// One node, with the tasks on it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Room {
+pub(crate) struct Place {
     pub(crate) node: Arc<Node>,
     pub(crate) free: Resources,
     pub(crate) ports: BTreeMap<HostPort, u32>,
@@ -29,7 +29,7 @@ pub(crate) struct Room {
 /// All nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Nodes {
-    rooms: BTreeMap<NodeId, Room>,
+    places: BTreeMap<NodeId, Place>,
 }
 
 /// Whether a task takes room on its node.
@@ -54,7 +54,7 @@ pub(crate) fn host_ports(task: &Task) -> impl Iterator<Item = HostPort> {
         .map(|port| (port.protocol, port.published_port))
 }
 
-impl Room {
+impl Place {
     fn new(node: Arc<Node>) -> Self {
         let described = node.description.as_ref().and_then(|found| found.resources.as_ref());
         Self {
@@ -125,39 +125,39 @@ impl Nodes {
     }
 
     /// Every node, by id.
-    pub(crate) fn rooms(&self) -> impl Iterator<Item = &Room> {
-        self.rooms.values()
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.values()
     }
 
-    pub(crate) fn room(&self, id: &NodeId) -> Option<&Room> {
-        self.rooms.get(id)
+    pub(crate) fn place(&self, id: &NodeId) -> Option<&Place> {
+        self.places.get(id)
     }
 
     /// Takes a node as it is now, with the tasks that the store and the scheduler have put there.
     pub(crate) fn put(&mut self, view: &View, node: &Arc<Node>) {
-        let mut room = Room::new(node.clone());
-        let known = self.rooms.remove(&node.id).map(|room| room.tasks).unwrap_or_default();
+        let mut place = Place::new(node.clone());
+        let known = self.places.remove(&node.id).map(|place| place.tasks).unwrap_or_default();
         let stored = view.tasks_on_node(&node.id).filter(|task| counts(task));
-        known.values().chain(stored).for_each(|task| room.add(task));
-        self.rooms.insert(node.id.clone(), room);
+        known.values().chain(stored).for_each(|task| place.add(task));
+        self.places.insert(node.id.clone(), place);
     }
 
     /// A node is gone.
     pub(crate) fn remove(&mut self, id: &NodeId) {
-        self.rooms.remove(id);
+        self.places.remove(id);
     }
 
     /// Counts a task on its node, or does not any more. Returns whether the node has more room.
     pub(crate) fn replace(&mut self, before: Option<&Task>, after: Option<&Arc<Task>>) -> bool {
         let before = before.filter(|task| counts(task));
         let after = after.filter(|task| counts(task));
-        if let Some(room) = before.and_then(|task| self.rooms.get_mut(&task.node_id)) {
-            room.remove(&before.expect("just found").id);
+        if let Some(place) = before.and_then(|task| self.places.get_mut(&task.node_id)) {
+            place.remove(&before.expect("just found").id);
         }
         if let Some(task) = after
-            && let Some(room) = self.rooms.get_mut(&task.node_id)
+            && let Some(place) = self.places.get_mut(&task.node_id)
         {
-            room.add(task);
+            place.add(task);
         }
         before.is_some() && after.is_none_or(|task| !is_active(task))
     }

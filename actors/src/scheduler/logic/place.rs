@@ -11,8 +11,9 @@ use protocol::{
 use super::{
     failures::Failures,
     filter::{Explanation, Requirements},
-    nodes::{Nodes, Room},
+    nodes::{Nodes, Place},
 };
+use crate::agenda::Room;
 
 const ASSIGNED: &str = "scheduler assigned task to node";
 
@@ -26,12 +27,12 @@ pub(crate) struct Decision {
 /// A node's place in the order, the best first.
 type Rank = (usize, u64, u64, NodeId);
 
-fn rank(room: &Room, service: &ServiceId, failures: usize) -> Rank {
-    (failures, room.active_of(service), room.active, room.node.id.clone())
+fn rank(place: &Place, service: &ServiceId, failures: usize) -> Rank {
+    (failures, place.active_of(service), place.active, place.node.id.clone())
 }
 
 /// Gives each task of a group a node, and counts it there. A task that no node can run is told why,
-/// unless it has been.
+/// unless it has been. Returns whether there was room for all of that.
 ///
 /// Tasks of a group ask for the same, so the nodes are looked through once; every further placement
 /// costs the logarithm of their number.
@@ -40,40 +41,48 @@ pub(crate) fn place(
     group: &[Arc<Task>],
     failures: &Failures,
     (now, time): (Instant, Timestamp),
-) -> Vec<Decision> {
-    let Some(first) = group.first() else { return Vec::new() };
+    room: &mut Room,
+) -> (Vec<Decision>, bool) {
+    let Some(first) = group.first() else { return (Vec::new(), true) };
     let (asked, service) = (Requirements::of(first), &first.service_id);
-    let fits = |room: &Room| asked.failed_by(room).is_none();
-    let ranked = |room: &Room| rank(room, service, failures.against(&room.node.id, first, now));
-    let mut order: BTreeSet<Rank> = nodes.rooms().filter(|room| fits(room)).map(ranked).collect();
-    let mut decisions = Vec::with_capacity(group.len());
-    let mut rest = group.iter();
+    let fits = |place: &Place| asked.failed_by(place).is_none();
+    let ranked = |place: &Place| rank(place, service, failures.against(&place.node.id, first, now));
+    let mut order: BTreeSet<Rank> =
+        nodes.places().filter(|place| fits(place)).map(ranked).collect();
+    let mut decisions = Vec::new();
+    let mut rest = group.iter().peekable();
     while let Some((_, _, _, node)) = order.pop_first() {
-        let Some(task) = rest.next() else { break };
-        let room = nodes.room(&node).expect("it was ranked");
-        let after = Arc::new(assigned(task, room, &asked, time));
+        let Some(task) = rest.peek() else { break };
+        if !room.take([&***task]) {
+            return (decisions, false);
+        }
+        let place = nodes.place(&node).expect("it was ranked");
+        let after = Arc::new(assigned(task, place, &asked, time));
         nodes.replace(None, Some(&after));
-        decisions.push(Decision { before: task.clone(), after });
-        let room = nodes.room(&node).expect("a task was put there");
-        if fits(room) {
-            order.insert(ranked(room));
+        decisions.push(Decision { before: Arc::clone(task), after });
+        rest.next();
+        let place = nodes.place(&node).expect("a task was put there");
+        if fits(place) {
+            order.insert(ranked(place));
         }
     }
-    let left: Vec<_> = rest.collect();
-    if !left.is_empty() {
-        let reason: Arc<str> = explain(nodes, &asked).to_string().into();
-        let untold = left.into_iter().filter(|task| task.status.err != reason);
-        decisions.extend(untold.map(|task| {
-            let status =
-                TaskStatus { err: reason.clone(), timestamp: Some(time), ..task.status.clone() };
-            let after = Arc::new(Task { status, ..(**task).clone() });
-            Decision { before: task.clone(), after }
-        }));
+    if rest.peek().is_none() {
+        return (decisions, true);
     }
-    decisions
+    let reason: Arc<str> = explain(nodes, &asked).to_string().into();
+    for task in rest.filter(|task| task.status.err != reason) {
+        if !room.take([&**task]) {
+            return (decisions, false);
+        }
+        let status =
+            TaskStatus { err: reason.clone(), timestamp: Some(time), ..task.status.clone() };
+        let after = Arc::new(Task { status, ..(**task).clone() });
+        decisions.push(Decision { before: task.clone(), after });
+    }
+    (decisions, true)
 }
 
-fn assigned(task: &Task, room: &Room, asked: &Requirements<'_>, time: Timestamp) -> Task {
+fn assigned(task: &Task, place: &Place, asked: &Requirements<'_>, time: Timestamp) -> Task {
     let status = TaskStatus {
         state: TaskState::ASSIGNED,
         timestamp: Some(time),
@@ -81,9 +90,9 @@ fn assigned(task: &Task, room: &Room, asked: &Requirements<'_>, time: Timestamp)
         err: "".into(),
         ..task.status.clone()
     };
-    let claimed = room.free.choose(&asked.reserved().generic);
+    let claimed = place.free.choose(&asked.reserved().generic);
     Task {
-        node_id: room.node.id.clone(),
+        node_id: place.node.id.clone(),
         status,
         assigned_generic_resources: claimed.into(),
         ..task.clone()
@@ -92,7 +101,7 @@ fn assigned(task: &Task, room: &Room, asked: &Requirements<'_>, time: Timestamp)
 
 fn explain(nodes: &Nodes, asked: &Requirements<'_>) -> Explanation {
     let mut explanation = Explanation::default();
-    nodes.rooms().filter_map(|room| asked.failed_by(room)).for_each(|filter| {
+    nodes.places().filter_map(|place| asked.failed_by(place)).for_each(|filter| {
         explanation.count(filter);
     });
     explanation

@@ -178,3 +178,17 @@ fn a_task_is_not_forgotten_when_all_begins_anew_while_its_assignment_fails() {
         assert_eq!(view.task(&"t".into()).expect("there").node_id.as_str(), "a");
     });
 }
+
+#[test]
+fn many_tasks_that_no_node_can_run_are_told_once_and_leave_the_scheduler_in_peace() {
+    let tasks = (0..1000).map(|number| reserving(&format!("t{number:04}"), i64::MAX, 0).into());
+    let view = with(tasks.chain([plain("a").into()]));
+    run(view, Duration::ZERO, async |store| {
+        sleep(Duration::from_secs(5)).await;
+        let reason = "no suitable node (insufficient resources on 1 node)";
+        assert!(store.view().tasks().all(|task| &*task.status.err == reason));
+        let written = store.view().index();
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(store.view().index(), written);
+    });
+}

@@ -71,7 +71,7 @@ fn five_failures_within_five_minutes_put_a_node_last() {
     let best = |failures: &Failures, at: Instant| {
         let group = [Arc::new(task("t"))];
         let mut nodes = nodes.clone();
-        let decisions = place(&mut nodes, &group, failures, (at, NOW));
+        let (decisions, _) = place(&mut nodes, &group, failures, (at, NOW), &mut Room::new());
         decisions[0].after.node_id.clone()
     };
     for (number, state) in
@@ -154,8 +154,8 @@ proptest! {
         };
         let (nodes, decided) = run();
         prop_assert!(decided.len() <= CHANGES_PER_TRANSACTION);
-        for room in nodes.rooms() {
-            prop_assert!(room.free.nano_cpus >= 0 && room.free.memory_bytes >= 0);
+        for place in nodes.places() {
+            prop_assert!(place.free.nano_cpus >= 0 && place.free.memory_bytes >= 0);
         }
         let mut placed = BTreeMap::new();
         for Decision { after, .. } in &decided {

@@ -1,9 +1,13 @@
 //! What one loop still has to look at, and its transactions: one at a time, so that whatever comes
 //! meanwhile goes into the next.
 
+mod room;
+
 use std::{collections::BTreeSet, fmt, mem, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+pub(crate) use room::Room;
 
 use crate::{
     store::{self, Store, TransactError, Transaction, View},
@@ -19,12 +23,12 @@ const FULL_PASS_EVERY: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Decides on the head, writes, and returns the keys that there was no room for.
-pub(super) type Decide<K> =
+pub(crate) type Decide<K> =
     Box<dyn FnOnce(&mut Transaction) -> Result<BTreeSet<K>, store::Error> + Send>;
 
 /// The keys that may ask for something.
 #[derive(Debug)]
-pub(super) struct Agenda<K> {
+pub(crate) struct Agenda<K> {
     due: BTreeSet<K>,
     /// A transaction, or the pause after one, is on its way.
     busy: bool,
@@ -38,18 +42,18 @@ impl<K> Default for Agenda<K> {
 
 impl<K: Ord> Agenda<K> {
     /// Puts keys on the agenda.
-    pub(super) fn add(&mut self, keys: impl IntoIterator<Item = K>) {
+    pub(crate) fn add(&mut self, keys: impl IntoIterator<Item = K>) {
         self.due.extend(keys);
     }
 
     /// How many keys are due.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.due.len()
     }
 }
 
 /// A loop of the leader that brings the store closer to what it should be, key by key.
-pub(super) trait Planner: Supervised {
+pub(crate) trait Planner: Supervised {
     /// What it decides about.
     type Key: Clone + Ord + Send + fmt::Debug + 'static;
 
@@ -69,7 +73,7 @@ pub(super) trait Planner: Supervised {
 }
 
 /// Looks at everything again and again.
-pub(super) fn repeat_full_pass<P: Planner>(ctx: &mut Context<P>) {
+pub(crate) fn repeat_full_pass<P: Planner>(ctx: &mut Context<P>) {
     ctx.run_interval(FULL_PASS_EVERY, |planner, ctx| {
         let view = planner.store().view();
         let mut keys = planner.everything(&view);
@@ -84,7 +88,7 @@ pub(super) fn repeat_full_pass<P: Planner>(ctx: &mut Context<P>) {
 }
 
 /// Works on what is due, unless it is being worked on.
-pub(super) fn proceed<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
+pub(crate) fn proceed<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
     if planner.agenda().busy {
         return;
     }

@@ -10,7 +10,7 @@ const REST_BYTES: usize = 1024;
 
 /// The room that is left in a transaction of tasks.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     tasks: usize,
     bytes: usize,
 }
@@ -18,13 +18,13 @@ pub(super) struct Room {
 impl Room {
     /// An empty transaction. A quarter of what an entry may hold stays free, since what a task
     /// takes is estimated.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { tasks: CHANGES_PER_TRANSACTION, bytes: TRANSACTION_BYTES_MAX / 4 * 3 }
     }
 
     /// Takes room for tasks that are written together or not at all; says whether there was any.
     /// There always is for the first, so that whoever goes on with the next transaction gets on.
-    pub(super) fn take<'t>(&mut self, together: impl IntoIterator<Item = &'t Task>) -> bool {
+    pub(crate) fn take<'t>(&mut self, together: impl IntoIterator<Item = &'t Task>) -> bool {
         let sizes: Vec<_> = together.into_iter().map(encoded_bytes).collect();
         let bytes = sizes.iter().sum();
         let is_first = self.tasks == CHANGES_PER_TRANSACTION;
