@@ -1,11 +1,16 @@
 //! Stories with a name: what once went wrong, and what an operator would ask about.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc, time::Duration};
 
+use actix::{Actor, Context, Handler};
 use actors::{
     agent::simulated::Machine,
     log::simulated::{Crash, SimulatedDisk, Temper},
+    store::{Change, Store},
+    supervised,
+    supervision::{Budget, Census, Tree},
 };
+use futures_util::future::join_all;
 use tests::{
     checkers::{Checkers, acknowledged},
     cluster::{Cluster, start},
@@ -74,6 +79,38 @@ impl World {
     }
 }
 
+/// Remembers every service that the store of a member has told it of.
+struct Subscriber {
+    heard: Rc<RefCell<BTreeSet<String>>>,
+}
+
+impl Actor for Subscriber {
+    type Context = Context<Self>;
+}
+
+supervised!(Subscriber, mailbox = 4);
+
+impl Handler<Change> for Subscriber {
+    type Result = ();
+
+    fn handle(&mut self, change: Change, _: &mut Context<Self>) {
+        let mut heard = self.heard.borrow_mut();
+        if let Change::Committed { changes, .. } = &change {
+            heard.extend(changes.services.keys().map(ToString::to_string));
+        }
+        heard.extend(change.view().services().map(|service| service.id.to_string()));
+    }
+}
+
+fn store(cluster: &Cluster, id: u64) -> Store {
+    let member = cluster.members().find(|member| member.borrow().id == id);
+    member.and_then(|member| member.borrow().store()).expect("it lives")
+}
+
+fn services(store: &Store) -> BTreeSet<String> {
+    store.view().services().map(|service| service.id.to_string()).collect()
+}
+
 /// Found by seed 7: raft-rs panics when a member campaigns while its snapshot is not in yet.
 #[test]
 fn a_member_cut_off_while_a_snapshot_reaches_its_slow_disk() {
@@ -135,6 +172,73 @@ fn the_leader_is_cut_off_with_writes_in_flight() {
             cluster.network.heal();
             world.watch(3).await;
         }
+        world.end().await;
+    });
+}
+
+#[test]
+fn subscribers_hear_nothing_that_a_leader_wrote_while_it_was_cut_off() {
+    simulate(async || {
+        let mut world = World::new(15).await;
+        world.write(3).await;
+        let cluster = world.cluster.clone();
+        let budget = Budget { restarts: 0, within: Duration::from_secs(60) };
+        let tree = Tree::root("subscribers", budget, Census::default(), |lost| panic!("{lost}"));
+        let heard = Rc::<RefCell<BTreeSet<String>>>::default();
+        for member in cluster.members() {
+            let heard = heard.clone();
+            let subscriber = tree.child("one", move |_| Subscriber { heard: heard.clone() });
+            let store = member.borrow().store().expect("everybody lives");
+            store.subscribe("subscriber", subscriber.recipient());
+        }
+        // A subscriber that is still busy with the whole would not be told of a leak at once.
+        world.watch(1).await;
+        let leader = cluster.members().find(|member| member.borrow().leads().is_some());
+        let id = leader.expect("it has just taken writes").borrow().id;
+        let others = cluster.members().map(|member| member.borrow().id);
+        cluster.network.cut(&BTreeSet::from([id]), &others.filter(|other| *other != id).collect());
+        let (oracle, cut_off) = (world.oracle.clone(), store(&cluster, id));
+        let doomed: Vec<_> = (0..20).map(|number| format!("doomed-{number}")).collect();
+        let create = |name: &String| workload::create(&cluster, &oracle, &cut_off, name.clone());
+        join_all(doomed.iter().map(create)).await;
+        for name in &doomed {
+            assert_eq!(oracle.of(name), Some(Told::Unknown), "{name} was proposed");
+        }
+        world.write(3).await;
+        cluster.network.heal();
+        world.watch(5).await;
+        world.write(3).await;
+        world.watch(5).await;
+        let heard = heard.take();
+        assert_eq!(heard, services(&cut_off), "what was heard is what is committed");
+        assert!(doomed.iter().all(|name| !heard.contains(name)), "nobody else had them");
+        tree.abort();
+        world.end().await;
+    });
+}
+
+#[test]
+fn writes_at_once_while_every_commit_takes_half_a_second() {
+    simulate(async || {
+        let mut world = World::new(16).await;
+        world.write(1).await;
+        let half = Duration::from_millis(500);
+        for member in world.cluster.members() {
+            let sync_time = half..half + Duration::from_millis(10);
+            member.borrow().set_disk(Temper { sync_time, ..Temper::default() });
+        }
+        let (cluster, oracle) = (world.cluster.clone(), world.oracle.clone());
+        let (leader, _) = cluster.leader().expect("it has just taken a write");
+        let names: Vec<_> = (0..100).map(|number| format!("slow-{number}")).collect();
+        let create = |name: &String| workload::create(&cluster, &oracle, &leader, name.clone());
+        let began = Instant::now();
+        join_all(names.iter().map(create)).await;
+        let took = began.elapsed();
+        for name in &names {
+            assert_eq!(oracle.of(name), Some(Told::Acknowledged), "{name}");
+        }
+        // A commit is what the leader and a follower have on disk; groups are few.
+        assert!((half..4 * half).contains(&took), "one hundred writes took {took:?}");
         world.end().await;
     });
 }
