@@ -17,17 +17,21 @@ fix:
 test:
     cargo test --workspace
 
-# Replay one seed of the simulated world: `just sim 4711`.
-sim seed:
-    cargo run --quiet --package tests --bin sim -- {{seed}}
+# The simulated world: `just sim 4711`, `just sim --seeds 1000 --faults partition,crash`.
+sim *arguments:
+    cargo run --quiet -p tests --bin sim -- {{arguments}}
+
+# Take faults away from a seed that fails, as long as it fails: `just shrink 4711`.
+shrink seed *arguments:
+    cargo run --quiet -p tests --bin sim -- {{seed}} --shrink {{arguments}}
 
 # The recorded traces, by a release build: they must be those of a debug build.
 sim-check:
-    cargo run --quiet --release --package tests --bin sim -- --check tests/data/traces.tsv
+    cargo run --quiet --release -p tests --bin sim -- --check tests/data/traces.tsv
 
 # Record the traces anew, after a change that alters what happens when.
 sim-record:
-    cargo run --quiet --package tests --bin sim -- --record 1 2 3 5 8 13 21 34 > tests/data/traces.tsv
+    cargo run --quiet -p tests --bin sim -- --record 1 2 3 5 8 13 21 34 > tests/data/traces.tsv
 
 # A throw-away swarm on this machine, with a sample service.
 dev:

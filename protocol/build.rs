@@ -20,6 +20,7 @@ const FILES: &[&str] = &[
     "docker/swarmkit/v1/types.proto",
     "docker/swarmkit/v1/watch.proto",
     "raftpb/raft.proto",
+    "swarm/v1/advisor.proto",
     "swarm/v1/diagnostics.proto",
     "swarm/v1/options.proto",
 ];
@@ -35,6 +36,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     configure().compile_fds(raftpb)?;
     let all = compiler.file_descriptor_set();
     configure().extern_path(".raftpb", "crate::raftpb").compile_fds(all)?;
+    // Once more, so that our messages hold those of the other package where they are.
+    let swarm =
+        protox::compile(["swarm/v1/advisor.proto", "swarm/v1/diagnostics.proto"], ["proto"])?;
+    configure().extern_path(".docker.swarmkit.v1", "crate::wire").compile_fds(swarm)?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::{
     id::{ClusterId, NetworkId, NodeId},
-    objects::{Cluster, Network, Node},
+    objects::{Cluster, Kind, Network, Node},
     token::{JoinToken, RootDigest},
     wire::{
         self, Annotations, CaConfig, Certificate, ClusterSpec, DispatcherConfig, Driver,
@@ -13,6 +13,8 @@ use protocol::{
         OrchestrationConfig, RaftConfig, RootCa, issuance_status, node_spec,
     },
 };
+
+use rand::RngCore;
 
 use crate::{
     ca::logic::NODE_EXPIRY_DEFAULT,
@@ -24,6 +26,12 @@ pub const CLUSTER_NAME: &str = "default";
 
 /// The network that published ports arrive on.
 const INGRESS_NAME: &str = "ingress";
+
+/// Networks that every node has for itself, by the name of their driver, which is theirs too.
+const PREDEFINED: [&str; 2] = ["bridge", "host"];
+
+/// Marks the networks that nobody made and nobody can remove.
+const PREDEFINED_LABEL: &str = "com.docker.swarm.predefined";
 
 const TASK_HISTORY_LIMIT: i64 = 5;
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(5);
@@ -71,7 +79,8 @@ pub enum Error {
 }
 
 /// Writes what is missing of the objects that every leader relies on: the cluster with its
-/// ingress network, and this manager's own node object. Doing it again changes nothing.
+/// ingress network, the predefined networks, and this manager's own node object. Doing it again
+/// changes nothing.
 ///
 /// `founding` is `None` once the node has forgotten the root's private key, which it does only
 /// after the cluster object was durable.
@@ -79,11 +88,18 @@ pub fn seed(
     transaction: &mut Transaction,
     node_id: &NodeId,
     founding: Option<&Founding>,
+    random: &mut impl RngCore,
 ) -> Result<(), Error> {
     if transaction.default_cluster().is_none() {
         let founding = founding.ok_or(Error::NoCluster)?;
         transaction.create(Cluster::from(cluster(founding)))?;
         transaction.create(Network::from(ingress(founding)))?;
+    }
+    for name in PREDEFINED {
+        if transaction.named(Kind::Network, name).is_none() {
+            let id = NetworkId::random(random);
+            transaction.create(Network::from(predefined(&id, name)))?;
+        }
     }
     if transaction.node(node_id).is_none() {
         transaction.create(Node::from(first_manager(node_id)))?;
@@ -129,6 +145,19 @@ fn ingress(founding: &Founding) -> wire::Network {
             driver_config: Some(Driver::default()),
             ipam: Some(IpamOptions { driver: Some(Driver::default()), ..Default::default() }),
             ingress: true,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn predefined(id: &NetworkId, name: &str) -> wire::Network {
+    let labels = [(PREDEFINED_LABEL.to_owned(), "true".to_owned())].into();
+    wire::Network {
+        id: id.to_string(),
+        spec: Some(NetworkSpec {
+            annotations: Some(Annotations { labels, ..named(name) }),
+            driver_config: Some(Driver { name: name.to_owned(), ..Default::default() }),
             ..Default::default()
         }),
         ..Default::default()
@@ -194,14 +223,19 @@ pub mod testing {
 #[cfg(test)]
 mod tests {
     use prost_types::Timestamp;
+    use rand::{SeedableRng, rngs::StdRng};
 
     use super::{testing::founding, *};
     use crate::store::View;
 
+    fn random() -> StdRng {
+        StdRng::seed_from_u64(2)
+    }
+
     /// The store after one more leader has begun.
     fn seeded(view: &View, node: &str, founding: Option<&Founding>) -> View {
         let mut transaction = Transaction::begin(view);
-        seed(&mut transaction, &node.into(), founding).expect("seeded");
+        seed(&mut transaction, &node.into(), founding, &mut random()).expect("seeded");
         transaction.seal(view.index() + 1, Timestamp::default()).view
     }
 
@@ -252,11 +286,37 @@ mod tests {
     }
 
     #[test]
+    fn the_predefined_networks_are_there_under_their_names() {
+        let view = seeded(&View::default(), "node1", Some(&founding()));
+        for name in ["bridge", "host"] {
+            let id = view.named(Kind::Network, name).expect("it is there").clone();
+            let network = view.network(&id.into()).expect("it is there");
+            let spec = network.body.spec.as_ref().expect("a spec");
+            let labels = &spec.annotations.as_ref().expect("it has a name").labels;
+            assert_eq!(labels.get("com.docker.swarm.predefined").map(String::as_str), Some("true"));
+            assert_eq!(spec.driver_config.as_ref().map(|driver| &*driver.name), Some(name));
+        }
+        assert_eq!(view.networks().count(), 3);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_taken_again() {
+        let mut transaction = Transaction::begin(&View::default());
+        let spec = NetworkSpec { annotations: Some(named("Bridge")), ..Default::default() };
+        let body = wire::Network { id: "b".to_owned(), spec: Some(spec), ..Default::default() };
+        transaction.create(Network::from(body)).expect("created");
+        let view = transaction.seal(1, Timestamp::default()).view;
+        let after = seeded(&view, "node1", Some(&founding()));
+        assert_eq!(after.named(Kind::Network, "bridge").map(|id| id.as_str()), Some("b"));
+    }
+
+    #[test]
     fn doing_it_again_changes_nothing() {
         let view = seeded(&View::default(), "node1", Some(&founding()));
         for again in [Some(founding()), None] {
             let mut transaction = Transaction::begin(&view);
-            seed(&mut transaction, &"node1".into(), again.as_ref()).expect("nothing to do");
+            seed(&mut transaction, &"node1".into(), again.as_ref(), &mut random())
+                .expect("nothing to do");
             assert!(transaction.is_empty());
         }
     }
@@ -266,7 +326,7 @@ mod tests {
         let view = seeded(&View::default(), "node1", Some(&founding()));
         let mut transaction = Transaction::begin(&view);
         let network = view.network(&"network1".into()).expect("the ingress network").id.clone();
-        transaction.remove(protocol::objects::Kind::Network, network.as_id()).expect("removed");
+        transaction.remove(Kind::Network, network.as_id()).expect("removed");
         let mut changed = (**view.default_cluster().expect("there")).clone();
         changed.spec = ClusterSpec { orchestration: None, ..(*changed.spec).clone() }.into();
         transaction.update(changed).expect("updated");
@@ -286,7 +346,7 @@ mod tests {
     #[test]
     fn an_empty_log_does_not_become_another_cluster() {
         let mut transaction = Transaction::begin(&View::default());
-        let outcome = seed(&mut transaction, &"node1".into(), None);
+        let outcome = seed(&mut transaction, &"node1".into(), None, &mut random());
         assert!(matches!(outcome, Err(Error::NoCluster)), "{outcome:?}");
         assert!(transaction.is_empty());
     }

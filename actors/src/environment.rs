@@ -26,12 +26,21 @@ impl Entropy {
         Self { seed }
     }
 
+    /// The source of one stretch of time: labels are used again in the next.
+    pub fn branch(&self, label: &str, number: u64) -> Self {
+        Self { seed: self.hash(label, number) }
+    }
+
     /// A generator for one life of one actor. The same label and life give the same numbers, so a
     /// run repeats whatever the order in which actors start.
     pub fn fork(&self, label: &str, life: u64) -> StdRng {
+        StdRng::seed_from_u64(self.hash(label, life))
+    }
+
+    fn hash(&self, label: &str, number: u64) -> u64 {
         let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-        (self.seed, label, life).hash(&mut hasher);
-        StdRng::seed_from_u64(hasher.finish())
+        (self.seed, label, number).hash(&mut hasher);
+        hasher.finish()
     }
 }
 
@@ -86,5 +95,28 @@ pub mod testing {
     pub fn environment() -> Environment {
         let clock = Arc::new(TokioClock { began: Instant::now() });
         Environment { clock, entropy: Entropy::new(4711) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::Rng;
+
+    use super::Entropy;
+
+    #[test]
+    fn branches_labels_and_lives_draw_each_their_own_and_always_the_same() {
+        let draw = |entropy: Entropy, label, life| entropy.fork(label, life).r#gen::<u64>();
+        let root = Entropy::new(7);
+        let all = [
+            draw(root, "a", 0),
+            draw(root, "a", 1),
+            draw(root, "b", 0),
+            draw(root.branch("leader", 2), "a", 0),
+            draw(root.branch("leader", 3), "a", 0),
+        ];
+        let distinct = all.iter().collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(distinct.len(), all.len());
+        assert_eq!(draw(Entropy::new(7).branch("leader", 3), "a", 0), all[4]);
     }
 }

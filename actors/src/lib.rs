@@ -1,5 +1,8 @@
 //! Every decision and every actor. Nothing here opens a socket or a file.
 
+#[macro_use]
+pub mod planted;
+
 mod agenda;
 pub mod agent;
 pub mod allocator;
@@ -16,3 +19,4 @@ pub mod scheduler;
 pub mod store;
 pub mod supervision;
 pub mod tree;
+pub mod watch;

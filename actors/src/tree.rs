@@ -1,5 +1,6 @@
 //! Who starts whom. Every actor that lives as long as its node or its leadership is started in this
-//! file and nowhere else; each struct is a tree, or a part of one, with its fields in start order.
+//! file and nowhere else, but for those of the agent; each struct is a tree, or a part of one, with
+//! its fields in start order.
 
 use std::time::Duration;
 
@@ -87,6 +88,15 @@ pub struct LeaderParts {
     pub seat: Seat,
 }
 
+impl LeaderParts {
+    /// The same for one term: no two terms of a node draw the same ids.
+    pub(crate) fn of_term(&self, term: u64) -> Self {
+        let entropy = self.environment.entropy.branch("leader", term);
+        let environment = Environment { entropy, ..self.environment.clone() };
+        Self { environment, ..self.clone() }
+    }
+}
+
 impl Loops {
     /// Starts what follows leadership; a leader's loops will be in a tree inside `tree`.
     pub fn start(
@@ -101,7 +111,8 @@ impl Loops {
     }
 }
 
-/// From winning an election to losing it.
+/// From winning an election to losing it. Clones are the same one.
+#[derive(Clone)]
 pub struct Leader {
     tree: Tree,
     seat: Seat,
@@ -146,7 +157,7 @@ impl Leader {
         Self { tree, seat, allocator, scheduler, replicated, restart, reaper, dispatcher }
     }
 
-    /// Stops the loops, last started first.
+    /// Stops the loops, last started first. Once broken off, it can be begun again.
     pub async fn stop(self) {
         self.seat.leave();
         self.tree.stop().await;

@@ -1,18 +1,17 @@
 //! The command line: every noun and verb, and what is said when it is wrong.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{
-    Args, Parser, Subcommand,
-    builder::ArgPredicate,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::{cluster, error::Error, node, service, task, text};
+use crate::{cluster, error::Error, node, service, task};
+
+const NAME: &str = "swarmctl";
 
 /// Drives a swarm through the control socket of one of its managers.
 #[derive(Parser)]
-#[command(name = "swarmctl", arg_required_else_help = true, disable_help_subcommand = false)]
+// Of a flag that is given twice the last counts.
+#[command(name = NAME, arg_required_else_help = true, args_override_self = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
@@ -23,16 +22,10 @@ pub(crate) struct Arguments {
 /// How a manager is reached, and how what it says is shown.
 #[derive(Args)]
 pub(crate) struct Connection {
-    /// Socket to connect to the manager
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "SWARM_SOCKET",
-        default_value = "/var/run/swarmd.sock"
-    )]
-    #[arg(default_value_if("socket", ArgPredicate::Equals("".into()), "/var/run/swarmd.sock"))]
-    pub(crate) socket: PathBuf,
+    /// Socket to connect to the manager; SWARM_SOCKET if that is set, else /var/run/swarmd.sock
+    // Not read by clap: to it a variable is an argument, and one that is empty is wrong.
+    #[arg(short, long, global = true)]
+    pub(crate) socket: Option<PathBuf>,
     /// Do not try to map IDs to names when displaying them
     #[arg(short, long, global = true)]
     pub(crate) no_resolve: bool,
@@ -45,6 +38,17 @@ pub(crate) enum Command {
     /// Cluster management
     #[command(subcommand, arg_required_else_help = true)]
     Cluster(cluster::Command),
+    /// Write a script that completes commands in a shell
+    Completion {
+        /// One of bash, fish, zsh
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// Where to, which exists
+        directory: PathBuf,
+    },
     /// Node management
     #[command(subcommand, arg_required_else_help = true)]
     Node(node::Command),
@@ -58,61 +62,29 @@ pub(crate) enum Command {
     Version,
 }
 
-/// Answers a command line that could not be read: help is no error, the rest is told in one line
-/// with the usage below it.
-pub(crate) fn refuse(error: &clap::Error, command: &mut clap::Command) -> Result<(), Error> {
-    let help = [ErrorKind::DisplayHelp, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
-    if help.contains(&error.kind()) {
-        return text::print(&error.render().to_string());
-    }
-    Err(Error::usage(describe(error, typed(command))))
+/// The shells that commands are completed in.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Fish,
+    Zsh,
 }
 
-/// The usage of what was typed.
-pub(crate) fn usage(command: &mut clap::Command) -> String {
-    typed(command).render_help().to_string()
-}
-
-/// The subcommand whose usage helps: the deepest that was typed.
-fn typed(root: &mut clap::Command) -> &mut clap::Command {
-    root.build();
-    let mut command = root;
-    for word in std::env::args().skip(1).filter(|word| !word.starts_with('-')) {
-        if command.find_subcommand(&word).is_some() {
-            command = command.find_subcommand_mut(&word).expect("it was just found");
-        }
-    }
-    command
-}
-
-fn describe(error: &clap::Error, command: &clap::Command) -> String {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.clone(),
-        Some(ContextValue::Strings(texts)) => texts.join(", "),
-        _ => String::new(),
+/// The script that completes commands in a shell.
+pub(crate) fn completion(shell: Shell) -> String {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Fish => clap_complete::Shell::Fish,
+        Shell::Zsh => clap_complete::Shell::Zsh,
     };
-    let argument = context(ContextKind::InvalidArg);
-    let value = context(ContextKind::InvalidValue);
-    let flag = argument.split([' ', '=', '[']).next().unwrap_or_default();
-    let name = command.get_name();
-    let kind = error.kind();
-    if kind == ErrorKind::UnknownArgument && argument.starts_with("--") {
-        format!("unknown flag: {argument}")
-    } else if kind == ErrorKind::UnknownArgument && argument.starts_with('-') {
-        format!("unknown shorthand flag: {argument}")
-    } else if kind == ErrorKind::UnknownArgument && command.get_positionals().next().is_none() {
-        format!("{name} command takes no arguments")
-    } else if kind == ErrorKind::UnknownArgument || kind == ErrorKind::MissingRequiredArgument {
-        format!("{name} command takes exactly 1 argument")
-    } else if kind == ErrorKind::InvalidSubcommand {
-        let typed = context(ContextKind::InvalidSubcommand);
-        format!("unknown command \"{typed}\" for \"{name}\"")
-    } else if value.is_empty() {
-        format!("flag needs an argument: {flag}")
-    } else {
-        let reason = std::error::Error::source(error).map(ToString::to_string);
-        let reason = reason
-            .unwrap_or_else(|| format!("must be one of {}", context(ContextKind::ValidValue)));
-        format!("invalid argument \"{value}\" for \"{flag}\" flag: {reason}")
-    }
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Writes a manual page for each command.
+pub(crate) fn man(directory: &Path) -> Result<(), Error> {
+    clap_mangen::generate_to(Arguments::command(), directory).map_err(|error| {
+        Error::Failed(format!("writing manual pages to {}: {error}", directory.display()))
+    })
 }

@@ -3,10 +3,18 @@
 //! Who may open the socket may do everything, so nothing is verified; the manager's certificate
 //! is accepted as it is (cli.md §1, transport).
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper_util::rt::TokioIo;
-use protocol::{swarm::diagnostics_client::DiagnosticsClient, wire::control_client::ControlClient};
+use protocol::{
+    swarm::{advisor_client::AdvisorClient, diagnostics_client::DiagnosticsClient},
+    wire::{ca_client::CaClient, control_client::ControlClient, logs_client::LogsClient},
+};
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -19,6 +27,9 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{arguments::Connection, error::Error};
 
+/// Where a manager listens unless it is told otherwise.
+const DEFAULT_SOCKET: &str = "/var/run/swarmd.sock";
+
 /// How long a manager may take to answer a first greeting. It is on the same machine.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
@@ -28,7 +39,10 @@ const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 /// The services of one manager.
 pub(crate) struct Client {
     pub(crate) control: ControlClient<Channel>,
+    pub(crate) advisor: AdvisorClient<Channel>,
+    pub(crate) authority: CaClient<Channel>,
     pub(crate) diagnostics: DiagnosticsClient<Channel>,
+    pub(crate) logs: LogsClient<Channel>,
     /// Whether ids are shown as names.
     pub(crate) resolve: bool,
 }
@@ -36,7 +50,9 @@ pub(crate) struct Client {
 impl Client {
     /// Connects, so that a wrong socket is told before anything else.
     pub(crate) async fn open(connection: &Connection) -> Result<Self, Error> {
-        let path = &connection.socket;
+        let variable = std::env::var_os("SWARM_SOCKET").filter(|path| !path.is_empty());
+        let named = connection.socket.clone().or(variable.map(PathBuf::from));
+        let path = &*named.unwrap_or_else(|| DEFAULT_SOCKET.into());
         let stream = UnixStream::connect(path).await.map_err(|error| unreachable(path, &error))?;
         let stream = timeout(HANDSHAKE_MAX, secure(stream))
             .await
@@ -46,7 +62,11 @@ impl Client {
         Ok(Self {
             control: ControlClient::new(channel.clone())
                 .max_decoding_message_size(ANSWER_BYTES_MAX),
-            diagnostics: DiagnosticsClient::new(channel),
+            advisor: AdvisorClient::new(channel.clone())
+                .max_decoding_message_size(ANSWER_BYTES_MAX),
+            authority: CaClient::new(channel.clone()),
+            diagnostics: DiagnosticsClient::new(channel.clone()),
+            logs: LogsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
             resolve: !connection.no_resolve,
         })
     }

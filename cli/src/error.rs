@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// A manager refused; its message says all.
-    #[error("{}", .0.message())]
+    #[error("{}", told(.0))]
     Status(#[from] Box<tonic::Status>),
     /// No manager could be reached.
     #[error("{0}")]
@@ -12,9 +12,23 @@ pub(crate) enum Error {
     /// The command itself is wrong; the usage of the subcommand follows.
     #[error("{0}")]
     Usage(String),
+    /// What was asked for did not come to pass.
+    #[error("{0}")]
+    Failed(String),
     /// What was found could not be written out.
     #[error("writing to standard output: {0}")]
     Output(#[from] std::io::Error),
+}
+
+/// What a manager says. One that does not know a call at all says nothing.
+fn told(status: &tonic::Status) -> &str {
+    match status.message() {
+        "" if status.code() == tonic::Code::Unimplemented => {
+            "this manager does not offer what was asked of it"
+        }
+        "" => status.code().description(),
+        message => message,
+    }
 }
 
 impl Error {

@@ -5,11 +5,15 @@
 
 #![allow(clippy::print_stderr, reason = "errors are told on standard error")]
 
+mod advice;
 mod arguments;
 mod cluster;
 mod connect;
+mod convergence;
 mod error;
 mod node;
+mod output;
+mod refusal;
 mod resolve;
 mod service;
 mod task;
@@ -34,12 +38,12 @@ fn main() -> ExitCode {
     let arguments = parsed.and_then(|matches| Arguments::from_arg_matches(&matches));
     let outcome = match arguments {
         Ok(arguments) => run(arguments),
-        Err(error) => arguments::refuse(&error, &mut command),
+        Err(error) => refusal::refuse(&error, &mut command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error.print(|| arguments::usage(&mut command));
+            error.print(|| refusal::usage(&mut command));
             ExitCode::from(FAILED)
         }
     }
@@ -50,12 +54,22 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     let connection = &arguments.connection;
     match arguments.command {
         Command::Version => text::print(concat!("swarmctl ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Cluster(command) => cluster::run(command, Client::open(connection).await?).await,
-        Command::Node(command) => node::run(command, Client::open(connection).await?).await,
+        Command::Cluster(command) => {
+            let prepared = cluster::prepare(command)?;
+            Box::pin(cluster::run(prepared, Client::open(connection).await?)).await
+        }
+        Command::Completion { shell } => text::print(&arguments::completion(shell)),
+        Command::Man { directory } => arguments::man(&directory),
+        Command::Node(command) => {
+            let prepared = node::prepare(command)?;
+            Box::pin(node::run(prepared, Client::open(connection).await?)).await
+        }
         Command::Service(command) => {
             let prepared = service::prepare(command)?;
             Box::pin(service::run(prepared, Client::open(connection).await?)).await
         }
-        Command::Task(command) => task::run(command, Client::open(connection).await?).await,
+        Command::Task(command) => {
+            Box::pin(task::run(command, Client::open(connection).await?)).await
+        }
     }
 }

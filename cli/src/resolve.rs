@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use protocol::wire::{
-    Cluster, GetClusterRequest, GetNodeRequest, GetServiceRequest, ListClustersRequest,
-    ListNodesRequest, ListServicesRequest, Node, Service, list_clusters_request,
-    list_nodes_request, list_services_request,
+    Cluster, Config, GetClusterRequest, GetNetworkRequest, GetNodeRequest, GetServiceRequest,
+    ListClustersRequest, ListConfigsRequest, ListNetworksRequest, ListNodesRequest,
+    ListSecretsRequest, ListServicesRequest, Network, Node, Secret, Service, list_clusters_request,
+    list_configs_request, list_networks_request, list_nodes_request, list_secrets_request,
+    list_services_request,
 };
 
 use crate::{connect::Client, error::Error};
@@ -64,6 +66,39 @@ impl Client {
         let filters = Some(list_clusters_request::Filters { names, ..Default::default() });
         let found = self.control.list_clusters(ListClustersRequest { filters }).await?;
         only("cluster", name, found.into_inner().clusters)
+    }
+
+    /// Finds a network by its id, else by its name.
+    pub(crate) async fn network(&mut self, name: &str) -> Result<Network, Error> {
+        let request = GetNetworkRequest { network_id: name.to_owned(), ..Default::default() };
+        if let Ok(answer) = self.control.get_network(request).await
+            && let Some(network) = answer.into_inner().network
+        {
+            return Ok(network);
+        }
+        let names = vec![name.to_owned()];
+        let filters = Some(list_networks_request::Filters { names, ..Default::default() });
+        let request = ListNetworksRequest { filters, appdata: None };
+        let found = self.control.list_networks(request).await?;
+        only("network", name, found.into_inner().networks)
+    }
+
+    /// Finds a secret that a service is to refer to, by its name alone.
+    pub(crate) async fn secret(&mut self, name: &str) -> Result<Secret, Error> {
+        let names = vec![name.to_owned()];
+        let filters = Some(list_secrets_request::Filters { names, ..Default::default() });
+        let found = self.control.list_secrets(ListSecretsRequest { filters }).await?;
+        let found = found.into_inner().secrets.into_iter().next();
+        found.ok_or_else(|| Error::usage(format!("secret not found: {name}")))
+    }
+
+    /// Finds a config likewise.
+    pub(crate) async fn config(&mut self, name: &str) -> Result<Config, Error> {
+        let names = vec![name.to_owned()];
+        let filters = Some(list_configs_request::Filters { names, ..Default::default() });
+        let found = self.control.list_configs(ListConfigsRequest { filters }).await?;
+        let found = found.into_inner().configs.into_iter().next();
+        found.ok_or_else(|| Error::usage(format!("config not found: {name}")))
     }
 }
 

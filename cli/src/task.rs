@@ -5,14 +5,17 @@ use std::{cmp::Reverse, fmt::Write};
 use clap::Subcommand;
 use protocol::wire::{
     GetTaskRequest, ListTasksRequest, PortConfig, RemoveTaskRequest, Task, TaskState, TaskStatus,
-    list_tasks_request, task_spec::Runtime, task_status::RuntimeStatus,
+    task_spec::Runtime, task_status::RuntimeStatus,
 };
+use serde_json::json;
 
 use crate::{
+    advice,
     connect::Client,
     error::Error,
+    output::{self, Format, Listing, Output, json},
     resolve::Names,
-    service::page::container_lines,
+    service::page::{container_lines, reference_lines},
     text::{
         self, human,
         table::{Layout, Table},
@@ -27,14 +30,23 @@ pub(crate) enum Command {
         /// Display all tasks, also those that should not run any more
         #[arg(short, long)]
         all: bool,
-        /// Only display IDs
-        #[arg(short, long)]
-        quiet: bool,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Say why a task does not run, and what would change that
+    Explain {
+        /// Task ID
+        task: String,
+        /// One of table, json
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
     },
     /// Inspect a task
     Inspect {
         /// Task ID
         task: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Remove a task
     #[command(visible_alias = "rm")]
@@ -46,13 +58,22 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, mut client: Client) -> Result<(), Error> {
     match command {
-        Command::Ls { all, quiet } => {
-            let answer = client.control.list_tasks(ListTasksRequest::default()).await?;
+        Command::Ls { all, listing: Listing { quiet, output } } => {
+            let filters = Some(output::tasks(&mut client, &output.filter).await?);
+            let answer = client.control.list_tasks(ListTasksRequest { filters }).await?;
             let mut tasks = answer.into_inner().tasks;
             tasks.retain(|task| all || wanted(task));
-            text::print(&listing(&mut client, &tasks, quiet).await)?;
+            match output.format {
+                Format::Json if !quiet => json::print(&json::all("Task", &tasks))?,
+                Format::Json | Format::Table => {
+                    text::print(&listing(&mut client, &tasks, quiet).await)?;
+                }
+            }
         }
-        Command::Inspect { task } => inspect(&mut client, task).await?,
+        Command::Explain { task, format } => {
+            advice::explain_task(&mut client, &task, format).await?;
+        }
+        Command::Inspect { task, output } => inspect(&mut client, task, &output).await?,
         Command::Remove { task } => {
             client.control.remove_task(RemoveTaskRequest { task_id: task.clone() }).await?;
             text::print(&format!("{task}\n"))?;
@@ -62,7 +83,7 @@ pub(crate) async fn run(command: Command, mut client: Client) -> Result<(), Erro
 }
 
 /// Whether a task should (still) run; listings leave the others out.
-fn wanted(task: &Task) -> bool {
+pub(crate) fn wanted(task: &Task) -> bool {
     task.desired_state <= TaskState::Running as i32
 }
 
@@ -130,20 +151,39 @@ pub(crate) async fn table(client: &mut Client, mut tasks: Vec<Task>, all: bool) 
     table.align(Layout::TASKS)
 }
 
-async fn inspect(client: &mut Client, task_id: String) -> Result<(), Error> {
+/// Writes the table below a page, if there is anything in it.
+pub(crate) async fn print_below(
+    client: &mut Client,
+    tasks: Vec<Task>,
+    all: bool,
+) -> Result<(), Error> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let table = table(client, tasks, all).await;
+    text::print(&format!("\n{table}"))
+}
+
+async fn inspect(client: &mut Client, task_id: String, output: &Output) -> Result<(), Error> {
     let answer = client.control.get_task(GetTaskRequest { task_id: task_id.clone() }).await?;
     let Some(task) = answer.into_inner().task else {
         return Err(Error::usage(format!("task {task_id} not found")));
     };
+    let mut filters = output::tasks(client, &output.filter).await?;
+    filters.service_ids = vec![task.service_id.clone()];
+    let request = ListTasksRequest { filters: Some(filters) };
+    let mut parents = client.control.list_tasks(request).await?.into_inner().tasks;
+    parents.retain(|other| other.slot == task.slot);
+    if output.format == Format::Json {
+        return json::print(&json!({
+            "task": json::of("Task", &task),
+            "parents": json::all("Task", &parents),
+        }));
+    }
     let mut names = Names::default();
     let service = names.service(client, &task.service_id).await;
     let node = names.node(client, &task.node_id).await;
     text::print(&page(&task, &service, &node))?;
-    let service_ids = vec![task.service_id.clone()];
-    let filters = Some(list_tasks_request::Filters { service_ids, ..Default::default() });
-    let answer = client.control.list_tasks(ListTasksRequest { filters }).await?;
-    let mut parents = answer.into_inner().tasks;
-    parents.retain(|other| other.slot == task.slot);
     let table = table(client, parents, true).await;
     text::print(&format!("\n===> Task Parents\n{table}"))
 }
@@ -160,6 +200,7 @@ fn page(task: &Task, service: &str, node: &str) -> String {
     if let Some(Runtime::Container(container)) = task.spec.as_ref().and_then(|s| s.runtime.as_ref())
     {
         page.push_str(&container_lines(container, "  "));
+        page.push_str(&reference_lines(container, false));
     }
     Layout::PAGE.align(&page)
 }

@@ -1,9 +1,9 @@
 //! One node, put together: the only place that knows all parts (architecture D15).
 
-use std::{io, path::Path, rc::Rc, sync::Arc};
+use std::{io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use actors::{
-    agent::{self, port::TaskDatabase},
+    agent,
     dispatcher::{LocalManagers, Seat},
     environment::{Entropy, Environment},
     leadership::{Fatal, Leadership, OnFatal},
@@ -26,11 +26,11 @@ use crate::{
     executor::{self, ProcessExecutor},
     founding::Founder,
     identity::{Identity, Shown},
-    service::{self, Control, Diagnostics, Health, Services},
+    service::{self, Advisor, Control, Diagnostics, Health, Services, Watch},
     socket::ControlSocket,
     state_directory::StateDirectory,
     task_database::SledDatabase,
-    thread::ActorThread,
+    thread::{ActorThread, stop_all},
 };
 
 /// Folders of the state directory.
@@ -38,6 +38,10 @@ const CERTIFICATES: &str = "certificates";
 const RAFT: &str = "raft";
 const WORKER: &str = "worker";
 const TASKS: &str = "worker/processes";
+
+/// How long the parts may take to stop. A write to a disk may take seconds, and is then lost as a
+/// power cut would lose it: unacknowledged.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Last words wait here; the first is what the process ends with.
 const LAST_WORDS_MAX: usize = 8;
@@ -90,6 +94,7 @@ impl Daemon {
         let manager = start_manager(&given, config, writer, identity, seat.clone()).await?;
         let agent = start_agent(&given, configuration, &state, node_id, seat).await?;
         let [core, loops] = manager.threads;
+        let watch = Watch::new(manager.store.clone(), manager.raft.recipient());
         let leadership = service::Leadership {
             store: manager.store,
             reads: manager.raft.recipient(),
@@ -97,7 +102,9 @@ impl Daemon {
         };
         let services = Services {
             control: Control::new(leadership.clone(), given.environment.clock.clone()),
+            advisor: Advisor::new(leadership.clone(), given.environment.clock.clone()),
             health: Health::new(leadership),
+            watch,
             diagnostics: Diagnostics::new(given.census),
         };
         let threads = vec![log_thread, core, loops, agent];
@@ -117,8 +124,8 @@ impl Daemon {
         };
         tracing::info!("node is ready");
         let served = service::serve(socket, tls, services, until).await;
-        for thread in threads.into_iter().rev() {
-            thread.stop().await;
+        if !stop_all(threads, STOP_WITHIN).await {
+            tracing::error!("some parts did not stop; the process ends without them");
         }
         if let Ok(error) = failed.await {
             return Err(error);
@@ -211,8 +218,10 @@ async fn start_agent(
 ) -> Result<ActorThread> {
     let worker = state.folder(WORKER)?;
     let tasks = state.folder(TASKS)?.canonicalize().context("the tasks' folder is gone")?;
+    let open_files = executor::raise_open_files().context("open files cannot be counted")?;
     let executor = executor::Config {
         hostname: configuration.hostname.clone(),
+        open_files: Some(open_files),
         ..executor::Config::new(tasks)
     };
     let database = SledDatabase::open(&worker)?;
@@ -220,11 +229,9 @@ async fn start_agent(
     let agent_lost = on_lost(given);
     let (thread, ()) = ActorThread::start("agent", async move || {
         let tree = Tree::root("agent", tree::AGENT, census.clone(), agent_lost);
-        let executor = ProcessExecutor::new(executor);
-        sweep(&executor, &database).await;
         let ports = agent::Ports {
             managers: Rc::new(LocalManagers::new(node_id, seat)),
-            executor: Rc::new(executor),
+            executor: Rc::new(ProcessExecutor::new(executor)),
             database: Rc::new(database),
         };
         agent::start(&tree, census, ports, environment);
@@ -233,17 +240,6 @@ async fn start_agent(
     .await
     .context("the agent's thread cannot be started")?;
     Ok(thread)
-}
-
-/// Ends what the agent does not know: it died after it forgot a task and before that was gone, or
-/// its database was lost. Afterwards new tasks may come.
-async fn sweep(executor: &ProcessExecutor, database: &SledDatabase) {
-    // A database that cannot be read is the agent's to complain about.
-    let Ok(stored) = database.load().await else { return };
-    let known = stored.into_iter().map(|task| task.id.to_string()).collect();
-    if let Err(error) = executor.remove_unknown(&known).await {
-        tracing::warn!(%error, "what is left of an unknown task cannot be removed");
-    }
 }
 
 /// A tree that gives up ends the process: what runs without it would only look alive.

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, anyhow};
 use hyper_util::rt::TokioIo;
 use protocol::wire::{
     Annotations, ContainerSpec, CreateServiceRequest, ListServicesRequest, ListTasksRequest,
-    RemoveServiceRequest, ReplicatedService, ServiceSpec, TaskSpec, control_client::ControlClient,
-    service_spec::Mode, task_spec::Runtime,
+    RemoveServiceRequest, ReplicatedService, RestartPolicy, ServiceSpec, TaskSpec,
+    control_client::ControlClient, restart_policy::RestartCondition, service_spec::Mode,
+    task_spec::Runtime,
 };
 use tokio::{net::UnixStream, sync::oneshot, time::sleep};
 use tonic::transport::{Channel, Endpoint};
@@ -37,7 +38,22 @@ pub async fn run(
         listen_control_api: socket.clone(),
         ..configuration
     };
-    let daemon = Daemon::start(&configuration).await?;
+    if let Err(error) = live(&configuration, &socket, shutdown).await {
+        // Their folder is the only way to find tasks that still run.
+        let kept = folder.keep();
+        let why = format!("tasks may still run; their folder {} is kept", kept.display());
+        return Err(error.context(why));
+    }
+    Ok(())
+}
+
+/// Runs the node and what is tried on it, to the end.
+async fn live(
+    configuration: &Configuration,
+    socket: &Path,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let daemon = Daemon::start(configuration).await?;
     let (end, ended) = oneshot::channel::<()>();
     let serving = daemon.run(async {
         ended.await.ok();
@@ -47,7 +63,7 @@ pub async fn run(
         biased;
         // Only a node that cannot go on ends before it is told to.
         served = &mut serving => return served,
-        tried = try_out(&socket, shutdown) => tried,
+        tried = try_out(socket, shutdown) => tried,
     };
     end.send(()).ok();
     serving.await.and(tried)
@@ -103,6 +119,11 @@ fn sample() -> ServiceSpec {
         annotations: Some(Annotations { name: SAMPLE.to_owned(), ..Annotations::default() }),
         task: Some(TaskSpec {
             runtime: Some(Runtime::Container(container)),
+            // What `swarmctl` adds to every update: without it the first one would replace all tasks.
+            restart: Some(RestartPolicy {
+                condition: RestartCondition::Any.into(),
+                ..RestartPolicy::default()
+            }),
             ..TaskSpec::default()
         }),
         mode: Some(Mode::Replicated(ReplicatedService { replicas: REPLICAS })),

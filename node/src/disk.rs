@@ -104,6 +104,8 @@ fn preallocate(file: &fs::File, bytes: u64) -> io::Result<()> {
     match fallocate(file, FallocateFlags::empty(), 0, length) {
         // Not every file system can; a file of the right length is the next best.
         Err(nix::Error::EOPNOTSUPP) => file.set_len(bytes),
+        // Some file systems end it early for a signal.
+        Err(nix::Error::EINTR) => preallocate(file, bytes),
         outcome => Ok(outcome?),
     }
 }

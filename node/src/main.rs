@@ -49,7 +49,7 @@ fn run(configuration: Configuration) -> Result<()> {
     if configuration.version {
         #[expect(clippy::print_stdout, reason = "this is what was asked for")]
         {
-            println!("swarmd github.com/docker/swarmkit {}", env!("CARGO_PKG_VERSION"));
+            println!("swarmd {}", env!("CARGO_PKG_VERSION"));
         }
         return Ok(());
     }
@@ -64,17 +64,26 @@ fn run(configuration: Configuration) -> Result<()> {
         );
     }
     let runtime = Builder::new_multi_thread().enable_all().thread_name("pool").build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match configuration.command {
             Some(Command::Dev) => Box::pin(dev::run(configuration, asked_to_end()?)).await,
             None => Box::pin(run_node(&configuration)).await,
         }
-    })
+    });
+    // What still hangs has been waited for long enough.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn run_node(configuration: &Configuration) -> Result<()> {
     let asked = asked_to_end()?;
-    Daemon::start(configuration).await?.run(asked).await
+    tokio::pin!(asked);
+    let daemon = tokio::select! {
+        biased;
+        () = &mut asked => return Ok(()),
+        daemon = Daemon::start(configuration) => daemon?,
+    };
+    daemon.run(asked).await
 }
 
 /// Resolves at the first SIGINT or SIGTERM.

@@ -74,7 +74,7 @@ impl StateDirectory {
     /// The lock belongs to the open file, so it ends with the process however that ends.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let unwritable = |source| Error::Unwritable { path: path.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unwritable)?;
+        make(path).map_err(unwritable)?;
         if let Some(found) = FOREIGN.iter().find(|name| path.join(name).exists()) {
             return Err(Error::Foreign { path: path.to_owned(), found });
         }
@@ -103,12 +103,7 @@ impl StateDirectory {
     /// Returns a folder inside, made if it is missing, for its owner alone.
     pub fn folder(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(|source| Error::Unwritable { path: path.clone(), source })?;
+        make(&path).map_err(|source| Error::Unwritable { path: path.clone(), source })?;
         Ok(path)
     }
 
@@ -116,6 +111,23 @@ impl StateDirectory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes a directory for its owner alone, and what it lies in. The names are durable afterwards: a
+/// log is only as durable as the way to it.
+fn make(path: &Path) -> io::Result<()> {
+    let missing: Vec<_> = path.ancestors().take_while(|above| !above.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // One that was there may have been made by a daemon that was killed before it came to this.
+    let named = missing.into_iter().chain([path]);
+    named.filter_map(Path::parent).try_for_each(|parent| {
+        let here = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        // Whoever may not read it cannot sync it, and did not make anything in it either.
+        match File::open(here) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            opened => opened?.sync_all(),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! What the agent remembers of its tasks, in sled (architecture D12: a machine may lose it).
 //!
 //! A record is one task with everything known of it. sled writes in the background; a killed
-//! process loses nothing that was flushed to the system, which a write waits for.
+//! process loses nothing that was flushed to the system, which a write waits for. sled repeats its
+//! first failure for ever, so after one the database is opened again.
 
 use std::{
-    fs, io,
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,14 +26,16 @@ const SET_ASIDE: &str = "tasks.damaged";
 
 /// The agent's tasks on this machine.
 pub struct SledDatabase {
-    db: sled::Db,
+    path: PathBuf,
+    /// None from a failure until it can be opened again.
+    db: RefCell<Option<sled::Db>>,
 }
 
 /// Why there is no database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not even an empty one could be made.
-    #[error("the task database {} cannot be made", .path.display())]
+    /// The machine does not let it be opened, or made: a full disk, missing rights.
+    #[error("the task database {} cannot be opened", .path.display())]
     Unusable {
         /// Where it would be.
         path: PathBuf,
@@ -58,70 +64,86 @@ struct Record {
 }
 
 impl SledDatabase {
-    /// Opens the database in `folder`. One that does not open, or cannot be read, is set aside: the
-    /// managers send the tasks again.
+    /// Opens the database in `folder`. One that is damaged is set aside: the managers send the tasks
+    /// again. One that this machine cannot open now is left as it is.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let path = folder.join("tasks");
-        match open_whole(&path) {
-            Ok(db) => Ok(Self { db }),
-            Err(error) => {
-                let aside = folder.join(SET_ASIDE);
-                tracing::warn!(%error, aside = %aside.display(), "the task database is damaged and set aside");
-                set_aside(&path, &aside)
-                    .map_err(|source| Error::InTheWay { path: path.clone(), source })?;
-                let db = open_whole(&path).map_err(|source| Error::Unusable { path, source })?;
-                Ok(Self { db })
-            }
-        }
-    }
-
-    fn apply(&self, changes: Vec<DatabaseChange>) -> Result<(), DatabaseError> {
-        let mut batch = sled::Batch::default();
-        // Later changes of one write see the earlier ones.
-        let mut written = std::collections::BTreeMap::<TaskId, Option<Record>>::new();
-        for change in changes {
-            let id = match &change {
-                DatabaseChange::PutTask(task) => TaskId::from(task.id.as_str()),
-                DatabaseChange::PutStatus(id, _)
-                | DatabaseChange::PutAssigned(id, _)
-                | DatabaseChange::Remove(id) => id.clone(),
-            };
-            let before = match written.remove(&id) {
-                Some(record) => record,
-                None => self.record(&id)?,
-            };
-            written.insert(id, changed(before, change));
-        }
-        for (id, record) in written {
-            match record {
-                Some(record) => batch.insert(id.as_str(), record.encode_to_vec()),
-                None => batch.remove(id.as_str()),
-            }
-        }
-        self.db.apply_batch(batch).map_err(|error| failed(&error))?;
-        self.db.flush().map_err(|error| failed(&error))?;
-        Ok(())
-    }
-
-    fn record(&self, id: &TaskId) -> Result<Option<Record>, DatabaseError> {
-        let found = self.db.get(id.as_str()).map_err(|error| failed(&error))?;
-        found.map(|bytes| Record::decode(&*bytes).map_err(|error| failed(&error))).transpose()
-    }
-
-    fn read(&self) -> Result<Vec<StoredTask>, DatabaseError> {
-        let stored = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (key, bytes) = entry.map_err(|error| failed(&error))?;
-            let record = Record::decode(&*bytes).map_err(|error| failed(&error))?;
-            let id = std::str::from_utf8(&key).map_err(|error| failed(&error))?;
-            Ok(StoredTask {
-                id: id.into(),
-                task: record.task.map(Arc::new),
-                status: record.status,
-                assigned: record.assigned,
-            })
+        let unusable = |source| Error::Unusable { path: path.clone(), source };
+        let damage = match open_whole(&path) {
+            Ok(db) => return Ok(Self { path, db: RefCell::new(Some(db)) }),
+            Err(error) if !is_damage(&error, &path) => return Err(unusable(error)),
+            Err(error) => error,
         };
-        self.db.iter().map(stored).collect()
+        let aside = folder.join(SET_ASIDE);
+        tracing::warn!(error = %damage, aside = %aside.display(), "the task database is damaged and set aside");
+        set_aside(&path, &aside)
+            .map_err(|source| Error::InTheWay { path: path.clone(), source })?;
+        let db = open_whole(&path).map_err(unusable)?;
+        Ok(Self { path, db: RefCell::new(Some(db)) })
     }
+
+    /// Works on the database, and gives it up when that fails: the next call opens it again.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&sled::Db) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
+        let mut held = self.db.borrow_mut();
+        let db = match held.take() {
+            Some(db) => db,
+            None => open_whole(&self.path).map_err(|error| failed(&error))?,
+        };
+        let done = work(&db)?;
+        *held = Some(db);
+        Ok(done)
+    }
+}
+
+fn apply(db: &sled::Db, changes: Vec<DatabaseChange>) -> Result<(), DatabaseError> {
+    let mut batch = sled::Batch::default();
+    // Later changes of one write see the earlier ones.
+    let mut written = BTreeMap::<TaskId, Option<Record>>::new();
+    for change in changes {
+        let id = match &change {
+            DatabaseChange::PutTask(task) => TaskId::from(task.id.as_str()),
+            DatabaseChange::PutStatus(id, _)
+            | DatabaseChange::PutAssigned(id, _)
+            | DatabaseChange::Remove(id) => id.clone(),
+        };
+        let before = match written.remove(&id) {
+            Some(record) => record,
+            None => record(db, &id)?,
+        };
+        written.insert(id, changed(before, change));
+    }
+    for (id, record) in written {
+        match record {
+            Some(record) => batch.insert(id.as_str(), record.encode_to_vec()),
+            None => batch.remove(id.as_str()),
+        }
+    }
+    db.apply_batch(batch).map_err(|error| failed(&error))?;
+    db.flush().map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+fn record(db: &sled::Db, id: &TaskId) -> Result<Option<Record>, DatabaseError> {
+    let found = db.get(id.as_str()).map_err(|error| failed(&error))?;
+    found.map(|bytes| Record::decode(&*bytes).map_err(|error| failed(&error))).transpose()
+}
+
+fn read(db: &sled::Db) -> Result<Vec<StoredTask>, DatabaseError> {
+    let stored = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
+        let (key, bytes) = entry.map_err(|error| failed(&error))?;
+        let record = Record::decode(&*bytes).map_err(|error| failed(&error))?;
+        let id = std::str::from_utf8(&key).map_err(|error| failed(&error))?;
+        Ok(StoredTask {
+            id: id.into(),
+            task: record.task.map(Arc::new),
+            status: record.status,
+            assigned: record.assigned,
+        })
+    };
+    db.iter().map(stored).collect()
 }
 
 fn changed(before: Option<Record>, change: DatabaseChange) -> Option<Record> {
@@ -136,21 +158,39 @@ fn changed(before: Option<Record>, change: DatabaseChange) -> Option<Record> {
 
 /// Opens a database and reads all of it once: sled finds damage only where it looks.
 fn open_whole(path: &Path) -> sled::Result<sled::Db> {
-    let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open()?;
+    // Every write flushes by itself; sled's own clock would touch the disk of an idle node twice a
+    // second.
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let db = config.open()?;
     for entry in db.iter() {
         let (_, bytes) = entry?;
         if let Err(error) = Record::decode(&*bytes) {
-            return Err(sled::Error::Io(io::Error::new(io::ErrorKind::InvalidData, error)));
+            return Err(sled::Error::Io(io::Error::new(ErrorKind::InvalidData, error)));
         }
     }
     Ok(db)
+}
+
+/// Whether what lies there is broken. Everything else is trouble of this machine, which passes: a
+/// full disk, too many open files, missing rights.
+fn is_damage(error: &sled::Error, path: &Path) -> bool {
+    match error {
+        sled::Error::Corruption { .. }
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)
+        | sled::Error::CollectionNotFound(_) => true,
+        sled::Error::Io(error) => {
+            matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+                || path.is_file()
+        }
+    }
 }
 
 fn set_aside(path: &Path, aside: &Path) -> io::Result<()> {
     match fs::symlink_metadata(aside) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(aside)?,
         Ok(_) => fs::remove_file(aside)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     fs::rename(path, aside)
@@ -162,7 +202,7 @@ fn failed(error: &dyn std::error::Error) -> DatabaseError {
 
 impl TaskDatabase for SledDatabase {
     fn load(&self) -> LocalBoxFuture<'static, Result<Vec<StoredTask>, DatabaseError>> {
-        let stored = self.read();
+        let stored = self.with(read);
         Box::pin(async move { stored })
     }
 
@@ -170,7 +210,7 @@ impl TaskDatabase for SledDatabase {
         &self,
         changes: Vec<DatabaseChange>,
     ) -> LocalBoxFuture<'static, Result<(), DatabaseError>> {
-        let written = self.apply(changes);
+        let written = self.with(|db| apply(db, changes));
         Box::pin(async move { written })
     }
 }
@@ -250,9 +290,36 @@ mod tests {
     async fn records_that_cannot_be_read_set_the_database_aside() {
         let folder = folder();
         let database = SledDatabase::open(folder.path()).expect("a new one");
-        database.db.insert("a", &[0xff; 7]).expect("inserted");
+        let insert = |db: &sled::Db| Ok(db.insert("a", &[0xff; 7]).expect("inserted"));
+        database.with(insert).expect("it is open");
         drop(database);
         let database = SledDatabase::open(folder.path()).expect("a new one");
         assert_eq!(database.load().await, Ok(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn what_this_machine_cannot_open_is_left_as_it_is() {
+        let folder = folder();
+        let database = SledDatabase::open(folder.path()).expect("a new one");
+        database.write(vec![DatabaseChange::PutTask(task("a"))]).await.expect("written");
+        // Its lock is held, as it would be by another daemon.
+        let refused = SledDatabase::open(folder.path()).err().expect("one at a time");
+        assert!(matches!(refused, Error::Unusable { .. }), "{refused}");
+        drop(database);
+        let database = SledDatabase::open(folder.path()).expect("it was not damaged");
+        assert_eq!(database.load().await.expect("read").len(), 1);
+        assert!(!folder.path().join(SET_ASIDE).exists());
+    }
+
+    #[tokio::test]
+    async fn a_database_that_failed_is_opened_again() {
+        let folder = folder();
+        let database = SledDatabase::open(folder.path()).expect("a new one");
+        database.write(vec![DatabaseChange::PutTask(task("a"))]).await.expect("written");
+        let broken: Result<(), _> = database.with(|_| Err(DatabaseError("no room".to_owned())));
+        broken.expect_err("it fails");
+        assert!(database.db.borrow().is_none(), "whoever failed once fails for ever");
+        database.write(vec![DatabaseChange::PutTask(task("b"))]).await.expect("written");
+        assert_eq!(database.load().await.expect("read").len(), 2);
     }
 }

@@ -1,15 +1,16 @@
 //! Threads that actors live on: one runtime and one supervision tree each (architecture D15).
 
-use std::{io, thread};
+use std::{io, thread, time::Duration};
 
 use actors::supervision::Tree;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::oneshot,
     task::LocalSet,
+    time::timeout,
 };
 
-/// A thread with a tree of actors. Dropping it leaves the actors to themselves; [`stop`] ends them.
+/// A thread with a tree of actors. Dropping it tells the actors to stop; [`stop`] waits for that.
 ///
 /// [`stop`]: ActorThread::stop
 pub struct ActorThread {
@@ -45,6 +46,17 @@ impl ActorThread {
     }
 }
 
+/// Stops threads, last started first. Says whether all were gone within this time: one that waits
+/// for a disk which never answers must not keep the process.
+pub async fn stop_all(threads: Vec<ActorThread>, within: Duration) -> bool {
+    let stopped = async {
+        for thread in threads.into_iter().rev() {
+            thread.stop().await;
+        }
+    };
+    timeout(within, stopped).await.is_ok()
+}
+
 fn live<T>(
     runtime: &Runtime,
     plant: impl AsyncFnOnce() -> (Tree, T),
@@ -57,4 +69,35 @@ fn live<T>(
         stopped.await.ok();
         tree.stop().await;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use actors::supervision::{Budget, Census};
+
+    use super::*;
+
+    async fn thread(blocked: Option<mpsc::Receiver<()>>) -> ActorThread {
+        let budget = Budget { restarts: 0, within: Duration::from_secs(1) };
+        let planted = ActorThread::start("test", async move || {
+            if let Some(blocked) = blocked {
+                #[expect(clippy::disallowed_methods, reason = "it stands for a disk that hangs")]
+                tokio::task::spawn_local(async move { blocked.recv().ok() });
+            }
+            (Tree::root("test", budget, Census::default(), |_| {}), ())
+        });
+        planted.await.expect("it starts").0
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_hangs_holds_up_nobody_for_ever() {
+        let long = Duration::from_secs(60);
+        assert!(stop_all(vec![thread(None).await, thread(None).await], long).await);
+        let (release, blocked) = mpsc::channel();
+        let hangs = thread(Some(blocked)).await;
+        assert!(!stop_all(vec![hangs, thread(None).await], Duration::from_millis(50)).await);
+        release.send(()).expect("it still waits");
+    }
 }

@@ -5,6 +5,7 @@
 //! the characters of patterns are allowed.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
 };
@@ -17,21 +18,21 @@ const NODE_LABELS: &str = "node.labels.";
 const ENGINE_LABELS: &str = "engine.labels.";
 
 /// One expression that a node satisfies or does not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Constraint {
     attribute: Attribute,
     operator: Operator,
     value: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Operator {
     Equal,
     NotEqual,
 }
 
 /// What of a node is compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Attribute {
     Id,
     Hostname,
@@ -42,7 +43,7 @@ enum Attribute {
     NodeLabel(String),
     EngineLabel(String),
     /// A key that nobody knows: no node satisfies it, whatever the operator.
-    Unknown,
+    Unknown(String),
 }
 
 /// Why a text is no constraint.
@@ -101,17 +102,9 @@ impl Constraint {
             Attribute::Architecture => {
                 self.compare(platform.map_or("", |platform| &platform.architecture))
             }
-            Attribute::NodeLabel(name) => {
-                let annotations = node.spec.annotations.as_ref();
-                let label = annotations.and_then(|annotations| annotations.labels.get(name));
-                self.compare(label.map_or("", String::as_str))
-            }
-            Attribute::EngineLabel(name) => {
-                let engine = description.and_then(|description| description.engine.as_ref());
-                let label = engine.and_then(|engine| engine.labels.get(name));
-                self.compare(label.map_or("", String::as_str))
-            }
-            Attribute::Unknown => false,
+            Attribute::NodeLabel(name) => self.compare(node_label(node, name)),
+            Attribute::EngineLabel(name) => self.compare(engine_label(node, name)),
+            Attribute::Unknown(_) => false,
         }
     }
 
@@ -148,31 +141,81 @@ impl Attribute {
             "node.role" => Self::Role,
             "node.platform.os" => Self::Os,
             "node.platform.arch" => Self::Architecture,
-            _ => Self::Unknown,
+            _ => Self::Unknown(key.to_owned()),
         }
     }
 }
 
-/// Returns the label of a node that a spread preference such as `node.labels.rack` names; empty
-/// when the node lacks it, `None` when the text names no label.
-pub fn label_named<'n>(descriptor: &str, node: &'n Node) -> Option<&'n str> {
-    let labels = match Attribute::of(descriptor) {
-        Attribute::NodeLabel(name) => {
-            node.spec.annotations.as_ref().and_then(|annotations| annotations.labels.get(&name))
+impl fmt::Display for Constraint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operator = match self.operator {
+            Operator::Equal => "==",
+            Operator::NotEqual => "!=",
+        };
+        write!(formatter, "{} {operator} {}", self.attribute, self.value)
+    }
+}
+
+impl fmt::Display for Attribute {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id => formatter.write_str("node.id"),
+            Self::Hostname => formatter.write_str("node.hostname"),
+            Self::Ip => formatter.write_str("node.ip"),
+            Self::Role => formatter.write_str("node.role"),
+            Self::Os => formatter.write_str("node.platform.os"),
+            Self::Architecture => formatter.write_str("node.platform.arch"),
+            Self::NodeLabel(name) => write!(formatter, "{NODE_LABELS}{name}"),
+            Self::EngineLabel(name) => write!(formatter, "{ENGINE_LABELS}{name}"),
+            Self::Unknown(key) => formatter.write_str(key),
         }
-        Attribute::EngineLabel(name) => {
-            let engine = node.description.as_ref().and_then(|known| known.engine.as_ref());
-            engine.and_then(|engine| engine.labels.get(&name))
+    }
+}
+
+/// A label of nodes, as a spread preference names it: `node.labels.rack`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Label(Origin, String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    Node,
+    Engine,
+}
+
+impl Label {
+    /// The label that a descriptor names, if it names one (`scheduler-and-allocator` §6.1).
+    pub fn named(descriptor: &str) -> Option<Self> {
+        match Attribute::of(descriptor) {
+            Attribute::NodeLabel(name) => Some(Self(Origin::Node, name)),
+            Attribute::EngineLabel(name) => Some(Self(Origin::Engine, name)),
+            Attribute::Id
+            | Attribute::Hostname
+            | Attribute::Ip
+            | Attribute::Role
+            | Attribute::Os
+            | Attribute::Architecture
+            | Attribute::Unknown(_) => None,
         }
-        Attribute::Id
-        | Attribute::Hostname
-        | Attribute::Ip
-        | Attribute::Role
-        | Attribute::Os
-        | Attribute::Architecture
-        | Attribute::Unknown => return None,
-    };
-    Some(labels.map_or("", String::as_str))
+    }
+
+    /// Its value on a node; empty when the node lacks it.
+    pub fn of<'n>(&self, node: &'n Node) -> &'n str {
+        match self {
+            Self(Origin::Node, name) => node_label(node, name),
+            Self(Origin::Engine, name) => engine_label(node, name),
+        }
+    }
+}
+
+fn node_label<'n>(node: &'n Node, name: &str) -> &'n str {
+    let annotations = node.spec.annotations.as_ref();
+    let label = annotations.and_then(|annotations| annotations.labels.get(name));
+    label.map_or("", String::as_str)
+}
+
+fn engine_label<'n>(node: &'n Node, name: &str) -> &'n str {
+    let engine = node.description.as_ref().and_then(|known| known.engine.as_ref());
+    engine.and_then(|engine| engine.labels.get(name)).map_or("", String::as_str)
 }
 
 /// The addresses that share a prefix. IPv4 addresses are kept as the IPv6 addresses they map to,

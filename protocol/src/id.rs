@@ -25,9 +25,11 @@ pub struct Id(Form);
 
 #[derive(Clone)]
 enum Form {
+    /// No text.
+    Empty,
     /// Exactly [`ID_CHARS`] bytes of ASCII.
     Inline([u8; ID_CHARS]),
-    /// Everything else: `<secret>.<task>`, `FIPS.…`, the empty id.
+    /// Everything else: `<secret>.<task>`, `FIPS.…`.
     Foreign(Arc<str>),
 }
 
@@ -45,6 +47,7 @@ impl Id {
     /// The text of the id.
     pub fn as_str(&self) -> &str {
         match &self.0 {
+            Form::Empty => "",
             Form::Inline(bytes) => std::str::from_utf8(bytes).expect("only ASCII is kept inline"),
             Form::Foreign(text) => text,
         }
@@ -52,14 +55,21 @@ impl Id {
 
     /// Whether this is the id of nothing.
     pub fn is_empty(&self) -> bool {
-        self.as_str().is_empty()
+        matches!(self.0, Form::Empty)
     }
+}
+
+/// The beginning of an id as a number: of two random ids it nearly always tells which is less.
+fn beginning(bytes: &[u8; ID_CHARS]) -> u64 {
+    let (first, _) = bytes.split_first_chunk().expect("there are more");
+    u64::from_be_bytes(*first)
 }
 
 impl From<&str> for Id {
     fn from(text: &str) -> Self {
         match <[u8; ID_CHARS]>::try_from(text.as_bytes()) {
             Ok(bytes) if text.is_ascii() => Self(Form::Inline(bytes)),
+            Err(_) if text.is_empty() => Self(Form::Empty),
             Ok(_) | Err(_) => Self(Form::Foreign(text.into())),
         }
     }
@@ -67,16 +77,17 @@ impl From<&str> for Id {
 
 impl Default for Id {
     fn default() -> Self {
-        Self::from("")
+        Self(Form::Empty)
     }
 }
 
 impl PartialEq for Id {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
+            (Form::Empty, Form::Empty) => true,
             (Form::Inline(left), Form::Inline(right)) => left == right,
             (Form::Foreign(left), Form::Foreign(right)) => left == right,
-            (Form::Inline(_), Form::Foreign(_)) | (Form::Foreign(_), Form::Inline(_)) => false,
+            (Form::Empty | Form::Inline(_) | Form::Foreign(_), _) => false,
         }
     }
 }
@@ -92,7 +103,9 @@ impl PartialOrd for Id {
 impl Ord for Id {
     fn cmp(&self, other: &Self) -> Ordering {
         match (&self.0, &other.0) {
-            (Form::Inline(left), Form::Inline(right)) => left.cmp(right),
+            (Form::Inline(left), Form::Inline(right)) => {
+                beginning(left).cmp(&beginning(right)).then_with(|| left.cmp(right))
+            }
             _ => self.as_str().cmp(other.as_str()),
         }
     }

@@ -6,6 +6,7 @@ pub mod objects;
 pub mod raftpb;
 pub mod rpc;
 pub mod swarm;
+pub mod template;
 pub mod token;
 pub mod unlock_key;
 pub mod wire;

@@ -1,44 +1,122 @@
-//! What goes wrong, and when: drawn from the seed.
+//! Carries out the faults of a plan. What holds at a moment is all that has begun and not ended,
+//! taken together: faults overlap, and none waits for another.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic,
+    time::Duration,
+};
 
 use actors::{
     log::simulated::{Crash, Temper as DiskTemper},
-    supervision::testing::{When, doom},
+    supervision::testing::doom,
 };
-use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    cluster::{Cluster, MEMBERS, start},
+    cluster::{Cluster, FOUNDERS, MACHINES, start},
+    member::Standing,
+    membership,
     net::Temper as NetTemper,
+    oracle::Oracle,
+    plan::{Fault, Harm, Kind, Targets, Way},
 };
 
-const ACTORS: [&str; 3] = ["core/raft", "core/store", "log/writer"];
+/// What can be harmed in a cluster.
+pub const TARGETS: Targets = Targets {
+    members: FOUNDERS,
+    machines: MACHINES,
+    actors: &["core/raft", "core/store", "log/writer"],
+    kinds: &[
+        (Kind::Crash, 25),
+        (Kind::PowerCut, 20),
+        (Kind::Partition, 20),
+        (Kind::Weather, 12),
+        (Kind::SlowDisk, 15),
+        (Kind::BrokenDisk, 8),
+        (Kind::Death, 20),
+        (Kind::Membership, 30),
+    ],
+};
 
-/// Does harm until `end`.
-pub async fn torment(cluster: Cluster, seed: u64, end: Instant) {
-    let mut random = StdRng::seed_from_u64(seed ^ 0x00fa_0175);
-    while Instant::now() < end {
-        sleep(millis(&mut random, 200, 3_000)).await;
-        match random.gen_range(0..100) {
-            0..=29 => crash(&cluster, &mut random).await,
-            30..=49 => partition(&cluster, &mut random).await,
-            50..=64 => weather(&cluster, &mut random),
-            65..=79 => slow_disk(&cluster, &mut random),
-            _ => kill_actor(&cluster, &mut random),
+/// How long a change of the group is tried.
+const CHANGES_WITHIN: Duration = Duration::from_secs(15);
+
+/// What can be harmed where leaders run their loops over a worker.
+pub const TARGETS_WITH_LOOPS: Targets = Targets {
+    members: FOUNDERS,
+    machines: FOUNDERS,
+    actors: &[
+        "core/raft",
+        "core/store",
+        "leadership",
+        "leader/scheduler",
+        "leader/replicated",
+        "leader/restart",
+        "leader/dispatcher",
+    ],
+    kinds: &[
+        (Kind::Crash, 20),
+        (Kind::Partition, 20),
+        (Kind::Weather, 10),
+        (Kind::SlowDisk, 20),
+        (Kind::Death, 15),
+        (Kind::Exits, 35),
+    ],
+};
+
+/// Does all the harm of a plan, until `end`.
+pub async fn inflict(cluster: Cluster, oracle: Oracle, plan: Vec<Fault>, end: Instant) {
+    let began = Instant::now();
+    let mut active = Active::default();
+    let mut changes = Vec::new();
+    for (when, edge, number) in edges(&plan) {
+        let when = began + when;
+        if when >= end {
+            break;
+        }
+        sleep_until(when).await;
+        let fault = &plan[number];
+        match edge {
+            Edge::End => {
+                cluster.trace.note("fault", &fault.harm, "ends");
+                active.end(&cluster, number);
+                active.apply(&cluster);
+                active.revive(&cluster).await;
+            }
+            Edge::Begin => {
+                cluster.trace.note("fault", &fault.harm, "begins");
+                if let Harm::Change(change) = fault.harm {
+                    let (cluster, oracle) = (cluster.clone(), oracle.clone());
+                    let end = end.min(when + CHANGES_WITHIN);
+                    changes.push(spawn(async move {
+                        membership::carry_out(&cluster, &oracle, change, end).await;
+                    }));
+                }
+                active.begin(&cluster, number, fault);
+                active.apply(&cluster);
+            }
+        }
+    }
+    for change in changes {
+        if let Err(failed) = change.await {
+            panic::resume_unwind(failed.into_panic());
         }
     }
 }
 
 /// Ends every fault; what has crashed comes back.
 pub async fn heal(cluster: &Cluster) {
-    cluster.trace.note("everything heals");
-    cluster.network.heal();
-    for member in cluster.members() {
-        member.borrow().set_disk(good_disk());
-    }
-    cluster.start_all().await;
+    cluster.trace.note("fault", "everything", "ends");
+    let none = Active::default();
+    none.apply(cluster);
+    none.revive(cluster).await;
+}
+
+/// Starts whoever has ended since: of a write that failed while its disk was broken, a member may
+/// hear only when it writes again.
+pub async fn start_ended(cluster: &Cluster) {
+    Active::default().revive(cluster).await;
 }
 
 /// A disk in a good hour.
@@ -47,68 +125,204 @@ pub fn good_disk() -> DiskTemper {
     DiskTemper { sync_time, ..DiskTemper::default() }
 }
 
-fn millis(random: &mut impl Rng, from: u64, to: u64) -> Duration {
-    Duration::from_millis(random.gen_range(from..to))
+/// At one moment, ends come before beginnings.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Edge {
+    End,
+    Begin,
 }
 
-async fn crash(cluster: &Cluster, random: &mut impl Rng) {
-    let crash = if random.gen_bool(0.7) { Crash::Power } else { Crash::Process };
-    // Now and then all of them, as when a room loses power.
-    let everybody = random.gen_bool(0.15);
-    let one = cluster.any(random);
-    let members: Vec<_> =
-        cluster.members().filter(|m| everybody || std::ptr::eq(*m, one)).collect();
-    for member in &members {
-        member.borrow_mut().crash(crash);
+/// When each fault begins and ends, in order. What lasts no time only begins.
+fn edges(plan: &[Fault]) -> Vec<(Duration, Edge, usize)> {
+    let mut edges: Vec<_> = plan
+        .iter()
+        .enumerate()
+        .flat_map(|(number, fault)| {
+            let end =
+                (!fault.lasts.is_zero()).then_some((fault.at + fault.lasts, Edge::End, number));
+            [(fault.at, Edge::Begin, number)].into_iter().chain(end)
+        })
+        .collect();
+    edges.sort();
+    edges
+}
+
+/// The faults that have begun and not ended.
+#[derive(Default)]
+struct Active {
+    faults: BTreeMap<usize, Fault>,
+    /// At which change of its disk a machine loses power.
+    power_cuts: BTreeMap<usize, u64>,
+}
+
+impl Active {
+    fn begin(&mut self, cluster: &Cluster, number: usize, fault: &Fault) {
+        self.faults.insert(number, fault.clone());
+        match &fault.harm {
+            Harm::Crash { members, crash } => {
+                for member in members {
+                    cluster.member(*member).borrow_mut().crash(*crash);
+                }
+            }
+            Harm::Death { member, actor, when } => {
+                let member = cluster.member(*member).borrow();
+                if member.is_alive() {
+                    doom(&member.path(actor), *when);
+                }
+            }
+            Harm::PowerCut { member, changes } => {
+                let changed = cluster.member(*member).borrow().disk_changes();
+                self.power_cuts.insert(number, changed + changes);
+            }
+            Harm::Partition { way: Way::Both, .. } => cluster.counts.count("fault: partition"),
+            Harm::Partition { way: Way::In | Way::Out, .. } => {
+                cluster.counts.count("fault: partition in one direction");
+            }
+            Harm::SlowDisk { .. } => cluster.counts.count("fault: slow disk"),
+            Harm::Weather(_) | Harm::BrokenDisk { .. } | Harm::Change(_) => {}
+            Harm::Exits { tasks, code } => {
+                let worker = cluster.worker().expect("no tasks run here");
+                for task in worker.running().iter().take(*tasks) {
+                    worker.exit(task, *code);
+                    cluster.counts.count("fault: task ended by itself");
+                }
+            }
+        }
     }
-    sleep(millis(random, 10, 4_000)).await;
-    for member in members {
-        start(member).await;
+
+    fn end(&mut self, cluster: &Cluster, number: usize) {
+        let fault = self.faults.remove(&number).expect("it has begun");
+        if let Harm::PowerCut { member, .. } = fault.harm {
+            let mut member = cluster.member(member).borrow_mut();
+            if self.power_cuts.get(&number).is_some_and(|at| member.disk_changes() >= *at) {
+                member.crash(Crash::Power);
+            }
+        }
+    }
+
+    fn harms(&self) -> impl Iterator<Item = &Harm> {
+        self.faults.values().map(|fault| &fault.harm)
+    }
+
+    /// Makes network and disks what the active faults say; of several of a kind, the newest.
+    fn apply(&self, cluster: &Cluster) {
+        if self.faults.len() > 1 {
+            cluster.counts.count("fault: overlaps another");
+        }
+        let everybody: BTreeSet<_> = cluster.machines().map(|one| one.borrow().id).collect();
+        let mut cut = BTreeSet::new();
+        let mut weather = NetTemper::calm();
+        let mut disks = BTreeMap::new();
+        for harm in self.harms() {
+            match harm {
+                Harm::Partition { members, way } => cut.extend(ways(members, &everybody, *way)),
+                Harm::Weather(of) => weather = (*of).into(),
+                Harm::SlowDisk { member, sync_millis } => {
+                    let disk = disks.entry(*member).or_insert_with(good_disk);
+                    let millis = Duration::from_millis;
+                    disk.sync_time = millis(sync_millis.start)..millis(sync_millis.end);
+                }
+                Harm::BrokenDisk { member, operation } => {
+                    disks.entry(*member).or_insert_with(good_disk).broken = Some(*operation);
+                }
+                Harm::PowerCut { .. }
+                | Harm::Crash { .. }
+                | Harm::Death { .. }
+                | Harm::Change(_)
+                | Harm::Exits { .. } => {}
+            }
+        }
+        for (number, at) in &self.power_cuts {
+            let harm = self.faults.get(number).map(|fault| &fault.harm);
+            if let Some(Harm::PowerCut { member, .. }) = harm {
+                let left = at.saturating_sub(cluster.member(*member).borrow().disk_changes());
+                disks.entry(*member).or_insert_with(good_disk).changes_until_off = Some(left);
+            }
+        }
+        cluster.network.set_cut(cut);
+        cluster.network.set_temper(weather);
+        for member in cluster.machines() {
+            let id = member.borrow().id;
+            member.borrow_mut().set_disk(disks.remove(&id).unwrap_or_else(good_disk));
+        }
+    }
+
+    /// Starts whoever is held down by nothing any more.
+    async fn revive(&self, cluster: &Cluster) {
+        for member in cluster.members() {
+            let id = member.borrow().id;
+            let is_held = self.harms().any(|harm| match harm {
+                Harm::Crash { members, .. } => members.contains(&id),
+                Harm::BrokenDisk { member, .. } | Harm::PowerCut { member, .. } => *member == id,
+                Harm::Partition { .. }
+                | Harm::Weather(_)
+                | Harm::SlowDisk { .. }
+                | Harm::Death { .. }
+                | Harm::Change(_)
+                | Harm::Exits { .. } => false,
+            });
+            if is_held {
+                continue;
+            }
+            if member.borrow().knows_removal() {
+                member.borrow_mut().standing = Standing::Removed;
+                continue;
+            }
+            // Its process has ended when its disk failed.
+            if member.borrow().end().is_some() {
+                cluster.counts.count("fault: disk failed");
+                member.borrow_mut().crash(Crash::Process);
+            }
+            start(member).await;
+        }
     }
 }
 
-async fn partition(cluster: &Cluster, random: &mut impl Rng) {
-    let alone = BTreeSet::from([random.gen_range(1..=MEMBERS)]);
-    let others = (1..=MEMBERS).filter(|member| !alone.contains(member)).collect();
-    cluster.counts.count("fault: partition");
-    cluster.trace.note(format_args!("{alone:?} are cut off"));
-    cluster.network.cut(&alone, &others);
-    sleep(millis(random, 300, 6_000)).await;
-    cluster.trace.note("the cut is mended");
-    cluster.network.heal();
-}
-
-fn weather(cluster: &Cluster, random: &mut impl Rng) {
-    let temper = NetTemper {
-        delay: Duration::from_millis(1)..millis(random, 5, 400),
-        loss: random.gen_range(0.0..0.3),
-        repeat: random.gen_range(0.0..0.2),
+/// The ways between two members on which nothing arrives, from and to.
+pub fn ways(members: &BTreeSet<u64>, everybody: &BTreeSet<u64>, way: Way) -> BTreeSet<(u64, u64)> {
+    let between = |(from, to): (u64, u64)| match way {
+        Way::Both => vec![(from, to), (to, from)],
+        Way::In => vec![(to, from)],
+        Way::Out => vec![(from, to)],
     };
-    cluster.trace.note(format_args!("the network: {temper:?}"));
-    cluster.network.set_temper(temper);
+    let others = everybody.difference(members);
+    let pairs = others.flat_map(|other| members.iter().map(|member| (*member, *other)));
+    pairs.flat_map(between).collect()
 }
 
-fn slow_disk(cluster: &Cluster, random: &mut impl Rng) {
-    let member = cluster.any(random).borrow();
-    let slow = random.gen_bool(0.6);
-    let temper = if slow {
-        cluster.counts.count("fault: slow disk");
-        let sync_time = millis(random, 10, 200)..millis(random, 300, 1_500);
-        DiskTemper { sync_time, ..DiskTemper::default() }
-    } else {
-        good_disk()
-    };
-    cluster.trace.note(format_args!("the disk of {}: {:?}", member.id, temper.sync_time));
-    member.set_disk(temper);
+#[expect(clippy::disallowed_methods, reason = "an operator is no actor")]
+fn spawn(future: impl Future<Output = ()> + 'static) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_local(future)
 }
 
-fn kill_actor(cluster: &Cluster, random: &mut impl Rng) {
-    let member = cluster.any(random).borrow();
-    let path = member.path(ACTORS[random.gen_range(0..ACTORS.len())]);
-    let before = random.gen_bool(0.5);
-    if !member.is_alive() {
-        return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::at;
+
+    #[test]
+    fn a_partition_cuts_the_ways_that_it_says() {
+        let (members, everybody) = (BTreeSet::from([2]), BTreeSet::from([1, 2, 3]));
+        assert_eq!(ways(&members, &everybody, Way::In), [(1, 2), (3, 2)].into());
+        assert_eq!(ways(&members, &everybody, Way::Out), [(2, 1), (2, 3)].into());
+        assert_eq!(ways(&members, &everybody, Way::Both).len(), 4);
     }
-    cluster.trace.note(format_args!("{path} is to die, before it handles: {before}"));
-    doom(&path, if before { When::BeforeHandling } else { When::AfterHandling });
+
+    #[test]
+    fn faults_overlap_and_end_in_their_own_time() {
+        let plan = [
+            at(10).lasting(30).crash([1], Crash::Power),
+            at(20).lasting(10).partition([2], Way::Both),
+            at(30).death(3, "core/raft", actors::supervision::testing::When::BeforeHandling),
+        ];
+        let (begin, end, millis) = (Edge::Begin, Edge::End, Duration::from_millis);
+        let expected = [
+            (millis(10), begin, 0),
+            (millis(20), begin, 1),
+            (millis(30), end, 1),
+            (millis(30), begin, 2),
+            (millis(40), end, 0),
+        ];
+        assert!(edges(&plan) == expected);
+    }
 }

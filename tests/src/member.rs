@@ -1,35 +1,67 @@
-//! One member of the cluster: a disk that stays, and lives that come and go.
+//! One machine of the cluster: a disk that stays, and lives that come and go. It is a member as
+//! long as the group wants it; with a new disk it may become another.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Context, Handler, ResponseFuture};
 use actors::{
+    dispatcher::Seat,
     environment::{Entropy, Environment, testing},
+    leadership::{Fatal, Leadership},
     log::{
         Member as LogMember, Options,
         simulated::{Crash, Damage, SimulatedDisk, Temper, ToyCipher},
     },
-    raft::{Config, Ended, Founder, LeadershipChanged, Links, Peer},
+    raft::{Config, Ended, Error, Founder, LeadershipChanged, Links, Peer},
     store::Store,
     supervised,
-    supervision::{Address, Budget, Census, Tree, testing::pardon},
-    tree::{Core, Log},
+    supervision::{ActorState, Address, Budget, Census, Closed, Tree, fail, testing::pardon},
+    tree::{Core, LeaderParts, Log, Loops},
 };
+use futures_util::future::OptionFuture;
 
-use crate::{counts::Counts, net::Network, trace::Trace};
+use crate::{
+    counts::Counts,
+    net::Network,
+    node::First,
+    subscriber::{Heard, Subscriber},
+    trace::Trace,
+};
 
 /// Enough that only the faults of a run end a member, never the patience of its trees.
 const BUDGET: Budget = Budget { restarts: 1_000, within: Duration::from_secs(60) };
 
+/// What the listener dies of when nobody behind it has heard.
+pub const LOOPS_DIED: &str = "the loops have died of what they were told";
+
 /// Who leads, as the members say: raft id and term.
 pub type Claims = Rc<RefCell<Vec<(u64, u64)>>>;
 
-/// One member.
+/// What a machine is to the group, as far as the harness has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has never been a member.
+    Outside,
+    /// It was let in.
+    Member,
+    /// It was taken out. Its disk is as it was.
+    Removed,
+}
+
+/// One machine.
 pub struct Member {
-    /// Its raft id.
+    /// Its number, by which faults and scenarios call it. A founder has the same raft id.
     pub id: u64,
+    /// What it is to the group.
+    pub standing: Standing,
+    /// Whether the loops of a leader run while it leads.
+    pub has_loops: bool,
     config: Config,
     disk: SimulatedDisk,
+    /// How its disk behaves now.
+    temper: Temper,
+    /// How often it has become a member.
+    memberships: u64,
     damage: Damage,
     network: Network,
     counts: Counts,
@@ -37,6 +69,9 @@ pub struct Member {
     claims: Claims,
     /// How often it was started.
     pub lives: u64,
+    disk_is_broken: bool,
+    /// Whether it was broken in this life.
+    disk_has_failed: bool,
     alive: Option<Alive>,
 }
 
@@ -45,15 +80,34 @@ struct Alive {
     census: Census,
     core: Core,
     leads: Rc<RefCell<Option<u64>>>,
+    /// Why its process ends, once it does.
+    end: Rc<RefCell<Option<Error>>>,
+    heard: Rc<RefCell<Heard>>,
+    /// Where its dispatcher is.
+    seat: Seat,
 }
 
 /// Hears what raft tells the rest of the program.
 struct Listener {
     id: u64,
+    raft_id: u64,
     leads: Rc<RefCell<Option<u64>>>,
+    end: Rc<RefCell<Option<Error>>>,
+    /// Starts the loops of a leader.
+    loops: Option<Address<Leadership>>,
     claims: Claims,
     counts: Counts,
     trace: Trace,
+}
+
+/// The node that a machine is.
+pub fn node_id(id: u64) -> String {
+    format!("node-{id}")
+}
+
+/// Where other managers reach it.
+pub fn address(id: u64) -> String {
+    format!("node-{id}:4242")
 }
 
 impl Actor for Listener {
@@ -63,15 +117,26 @@ impl Actor for Listener {
 supervised!(Listener, mailbox = 64);
 
 impl Handler<LeadershipChanged> for Listener {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, changed: LeadershipChanged, _: &mut Context<Self>) {
+    fn handle(&mut self, changed: LeadershipChanged, _: &mut Context<Self>) -> Self::Result {
         *self.leads.borrow_mut() = changed.term;
-        self.trace.note(format_args!("{} leads {:?}", self.id, changed.term));
+        let effect = match changed.term {
+            Some(term) => format!("leads term {term}"),
+            None => "does not lead".to_owned(),
+        };
+        self.trace.note(format_args!("m{}", self.id), "leadership changed", effect);
         if let Some(term) = changed.term {
             self.counts.count("seen: leader elected");
-            self.claims.borrow_mut().push((self.id, term));
+            self.claims.borrow_mut().push((self.raft_id, term));
         }
+        let told = self.loops.as_ref().map(|loops| loops.send(changed));
+        Box::pin(async move {
+            // Raft has to know that nobody knows.
+            if let Some(Err(Closed)) = OptionFuture::from(told).await {
+                fail(&LOOPS_DIED);
+            }
+        })
     }
 }
 
@@ -79,46 +144,71 @@ impl Handler<Ended> for Listener {
     type Result = ();
 
     fn handle(&mut self, ended: Ended, _: &mut Context<Self>) {
-        panic!("member {} has ended: {}", self.id, ended.error);
+        self.trace.note(format_args!("m{}", self.id), "ends", &ended.error);
+        *self.end.borrow_mut() = Some(ended.error);
     }
 }
 
 impl Member {
-    /// A member that has never lived.
+    /// A machine that has never lived. It is a member if it founds the group.
     pub fn new(
+        id: u64,
         founders: &[Founder],
-        founder: &Founder,
         seed: u64,
         network: Network,
         counts: Counts,
         trace: Trace,
         claims: Claims,
     ) -> Self {
-        let id = founder.raft_id;
+        let founds = founders.iter().any(|founder| founder.raft_id == id);
         let member = LogMember {
-            raft_id: id,
-            node_id: founder.node_id.clone(),
+            raft_id: if founds { id } else { 0 },
+            node_id: node_id(id),
             cluster_id: "cluster".to_owned(),
         };
         let config = Config {
-            founders: founders.to_vec(),
+            founders: if founds { founders.to_vec() } else { Vec::new() },
             // Small, so that a minute of a run holds several.
             snapshot_interval: 40,
             entries_kept: 10,
-            ..Config::alone(member, founder.address.clone(), seed)
+            ..Config::alone(member, address(id), seed)
         };
         Self {
             id,
+            standing: if founds { Standing::Member } else { Standing::Outside },
+            has_loops: false,
             config,
             disk: SimulatedDisk::new(seed.wrapping_add(id)),
+            temper: Temper::default(),
+            memberships: 0,
             damage: Damage::default(),
             network,
             counts,
             trace,
             claims,
             lives: 0,
+            disk_is_broken: false,
+            disk_has_failed: false,
             alive: None,
         }
+    }
+
+    /// The group has let it in: it begins with an empty disk, and is told everything by the leader.
+    pub fn enroll(&mut self, raft_id: u64) {
+        self.crash(Crash::Process);
+        self.memberships += 1;
+        let seed = self.config.seed.wrapping_add(self.id + 100 * self.memberships);
+        self.disk = SimulatedDisk::new(seed);
+        self.disk.set_temper(self.temper.clone());
+        self.damage = Damage::default();
+        self.config.member.raft_id = raft_id;
+        self.config.founders.clear();
+        self.standing = Standing::Member;
+    }
+
+    /// Its raft id; 0 while it is outside.
+    pub fn raft_id(&self) -> u64 {
+        self.config.member.raft_id
     }
 
     /// Whether it lives now.
@@ -128,49 +218,83 @@ impl Member {
 
     /// Begins a life.
     pub async fn start(&mut self) {
-        self.trace.note(format_args!("{} starts", self.id));
+        self.trace.note(
+            format_args!("m{}", self.id),
+            "starts",
+            format_args!("life {}", self.lives + 1),
+        );
         let census = Census::default();
         let tree = Tree::root(&format!("m{}", self.id), BUDGET, census.clone(), |lost| {
             panic!("{lost}");
         });
-        let options = Options { segment_bytes: 32 * 1024, ..Options::default() };
-        let Log { writer } = Log::start(&tree, self.disk.mount(), ToyCipher { key: 7 }, options);
+        let options = Options { segment_bytes: 16 * 1024, ..Options::default() };
+        let log = tree.subtree("log", BUDGET);
+        let Log { writer } = Log::start(&log, self.disk.mount(), ToyCipher { key: 7 }, options);
         let leads = Rc::<RefCell<Option<u64>>>::default();
-        let listener = {
-            let (id, leads, claims) = (self.id, leads.clone(), self.claims.clone());
-            let (counts, trace) = (self.counts.clone(), self.trace.clone());
-            tree.child("listener", move |_| Listener {
-                id,
-                leads: leads.clone(),
-                claims: claims.clone(),
-                counts: counts.clone(),
-                trace: trace.clone(),
-            })
-        };
-        let environment =
-            Environment { entropy: Entropy::new(self.config.seed), ..testing::environment() };
+        let end = Rc::<RefCell<Option<Error>>>::default();
+        // What it draws must not be what another member or life has drawn.
+        let entropy = self.config.seed.wrapping_add(self.id << 32 | self.lives << 40);
+        let environment = Environment { entropy: Entropy::new(entropy), ..testing::environment() };
+        let seat = Seat::default();
         let (network, id) = (self.network.clone(), self.id);
-        let link = async |_: &Store, store, published| Links {
-            log: writer,
-            store,
-            published,
-            transport: network.plug(id),
-            leadership: listener.recipient(),
-            ended: listener.recipient(),
+        network.name(self.raft_id(), id);
+        let link = async |store: &Store, memory, published| {
+            let loops = self.has_loops.then(|| {
+                let (environment, seat) = (environment.clone(), seat.clone());
+                let parts = LeaderParts { node_id: node_id(id).into(), environment, seat };
+                let on_fatal = Arc::new(|fatal: Fatal| panic!("loops: {fatal}"));
+                Loops::start(&tree, store.clone(), parts, Box::new(First), on_fatal).leadership
+            });
+            let listener = self.listener(&tree, &leads, &end, loops);
+            Links {
+                log: writer,
+                store: memory,
+                published,
+                transport: network.plug(id),
+                leadership: listener.recipient(),
+                ended: listener.recipient(),
+            }
         };
         let core = Core::start(&tree, &environment, self.config.clone(), link).await;
-        self.network.attach(self.id, core.raft.clone());
+        self.network.attach(self.raft_id(), core.raft.clone());
         self.lives += 1;
-        self.alive = Some(Alive { tree, census, core, leads });
+        self.disk_has_failed = self.disk_is_broken;
+        let heard = Rc::<RefCell<Heard>>::default();
+        let hears = heard.clone();
+        let subscriber = tree.child("subscriber", move |_| Subscriber { heard: hears.clone() });
+        core.store.subscribe("subscriber", subscriber.recipient());
+        self.alive = Some(Alive { tree, census, core, leads, end, heard, seat });
+    }
+
+    fn listener(
+        &self,
+        tree: &Tree,
+        leads: &Rc<RefCell<Option<u64>>>,
+        end: &Rc<RefCell<Option<Error>>>,
+        loops: Option<Address<Leadership>>,
+    ) -> Address<Listener> {
+        let (id, raft_id, claims) = (self.id, self.raft_id(), self.claims.clone());
+        let (leads, end) = (leads.clone(), end.clone());
+        let (counts, trace) = (self.counts.clone(), self.trace.clone());
+        tree.child("listener", move |_| Listener {
+            id,
+            raft_id,
+            leads: leads.clone(),
+            end: end.clone(),
+            loops: loops.clone(),
+            claims: claims.clone(),
+            counts: counts.clone(),
+            trace: trace.clone(),
+        })
     }
 
     /// Ends the life at once, and does to the disk what such an end does.
     pub fn crash(&mut self, crash: Crash) {
         let Some(Alive { tree, .. }) = self.alive.take() else { return };
-        self.trace.note(format_args!("{} crashes: {crash:?}", self.id));
+        self.trace.note(format_args!("m{}", self.id), "crashes", format_args!("{crash:?}"));
         tree.abort();
         pardon(&self.path(""));
-        self.network.detach(self.id);
+        self.network.detach(self.raft_id());
         self.disk.crash(crash);
         self.counts.count(match crash {
             Crash::Process => "fault: crash of a process",
@@ -185,8 +309,31 @@ impl Member {
     }
 
     /// Changes how its disk behaves.
-    pub fn set_disk(&self, temper: Temper) {
+    pub fn set_disk(&mut self, temper: Temper) {
+        self.disk_is_broken = temper.broken.is_some() || temper.changes_until_off.is_some();
+        self.disk_has_failed |= self.disk_is_broken;
+        self.temper = temper.clone();
         self.disk.set_temper(temper);
+    }
+
+    /// How often its disk has been changed, in all its lives.
+    pub fn disk_changes(&self) -> u64 {
+        self.disk.changes()
+    }
+
+    /// Why its process ends, once it does.
+    pub fn end(&self) -> Option<Error> {
+        self.alive.as_ref().and_then(|alive| alive.end.borrow().clone())
+    }
+
+    /// Whether it has ended since it is no member any more.
+    pub fn knows_removal(&self) -> bool {
+        matches!(self.end(), Some(Error::Removed(_)))
+    }
+
+    /// Whether its disk has been broken in this life.
+    pub fn disk_has_failed(&self) -> bool {
+        self.disk_has_failed
     }
 
     /// The place of one of its actors in its tree.
@@ -208,6 +355,31 @@ impl Member {
     pub fn deaths(&self) -> Vec<String> {
         let reports = self.alive.iter().flat_map(|alive| alive.census.report());
         reports.filter_map(|report| report.last_failure).collect()
+    }
+
+    /// What its subscriber has been told in this life.
+    pub fn heard(&self) -> Option<Rc<RefCell<Heard>>> {
+        self.alive.as_ref().map(|alive| alive.heard.clone())
+    }
+
+    /// How many messages wait for each of its actors.
+    pub fn mailboxes(&self) -> Vec<(String, usize)> {
+        let reports = self.alive.iter().flat_map(|alive| alive.census.report());
+        reports.map(|report| (report.path, report.mailbox_depth)).collect()
+    }
+
+    /// Where its dispatcher is, while it lives.
+    pub fn seat(&self) -> Option<Seat> {
+        self.alive.as_ref().map(|alive| alive.seat.clone())
+    }
+
+    /// How many actors the loops of a leader have that run here.
+    pub fn loops(&self) -> usize {
+        let reports = self.alive.iter().flat_map(|alive| alive.census.report());
+        let (loops, has_ended) = (self.path("leader/"), [ActorState::Stopped, ActorState::GivenUp]);
+        reports
+            .filter(|report| report.path.starts_with(&loops) && !has_ended.contains(&report.state))
+            .count()
     }
 
     /// The term in which it says that it leads.

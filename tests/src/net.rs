@@ -11,14 +11,14 @@ use std::{
 };
 
 use actors::{
-    raft::{Delivery, Peer, Receive, Report, Transport},
+    raft::{Delivery, Peer, Receive, Removed, Report, Transport},
     supervision::Address,
 };
 use protocol::raftpb::{Message, MessageType};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::mpsc, time::sleep};
 
-use crate::{counts::Counts, trace::Trace};
+use crate::{checkers::messages, counts::Counts, plan::Weather, trace::Trace};
 
 /// What the network does beside carrying.
 #[derive(Clone, Debug)]
@@ -39,6 +39,17 @@ impl Temper {
     }
 }
 
+impl From<Weather> for Temper {
+    fn from(weather: Weather) -> Self {
+        let Weather { delay_millis_max, lost_percent, repeated_percent } = weather;
+        Self {
+            delay: Duration::from_millis(1)..Duration::from_millis(delay_millis_max),
+            loss: f64::from(lost_percent) / 100.0,
+            repeat: f64::from(repeated_percent) / 100.0,
+        }
+    }
+}
+
 /// The network. Clones are the same one.
 #[derive(Clone)]
 pub struct Network(Rc<RefCell<Wires>>);
@@ -46,11 +57,17 @@ pub struct Network(Rc<RefCell<Wires>>);
 struct Wires {
     random: StdRng,
     temper: Temper,
+    /// Whom each raft id reaches.
     peers: BTreeMap<u64, Address<Peer>>,
+    /// Whose each raft id is, or was.
+    names: BTreeMap<u64, u64>,
+    /// The ways between machines on which nothing arrives, from and to.
     cut: BTreeSet<(u64, u64)>,
     /// Messages that are on their way, to tell when one overtakes another.
     sent: u64,
     arrived: BTreeMap<(u64, u64), u64>,
+    /// What a member has sent that no member may.
+    broken: Option<String>,
     counts: Counts,
     trace: Trace,
 }
@@ -70,9 +87,11 @@ impl Network {
             random: StdRng::seed_from_u64(seed),
             temper: Temper::calm(),
             peers: BTreeMap::new(),
+            names: BTreeMap::new(),
             cut: BTreeSet::new(),
             sent: 0,
             arrived: BTreeMap::new(),
+            broken: None,
             counts,
             trace,
         })))
@@ -90,14 +109,19 @@ impl Network {
         Arc::new(Plug(plug))
     }
 
+    /// A raft id is that of a machine.
+    pub fn name(&self, raft_id: u64, machine: u64) {
+        self.0.borrow_mut().names.insert(raft_id, machine);
+    }
+
     /// A member can be reached from now on.
-    pub fn attach(&self, member: u64, peer: Address<Peer>) {
-        self.0.borrow_mut().peers.insert(member, peer);
+    pub fn attach(&self, raft_id: u64, peer: Address<Peer>) {
+        self.0.borrow_mut().peers.insert(raft_id, peer);
     }
 
     /// A member is gone.
-    pub fn detach(&self, member: u64) {
-        self.0.borrow_mut().peers.remove(&member);
+    pub fn detach(&self, raft_id: u64) {
+        self.0.borrow_mut().peers.remove(&raft_id);
     }
 
     /// Changes how the network behaves from now on.
@@ -105,13 +129,14 @@ impl Network {
         self.0.borrow_mut().temper = temper;
     }
 
-    /// Cuts every way between the two sides.
-    pub fn cut(&self, one: &BTreeSet<u64>, other: &BTreeSet<u64>) {
-        let ways = one.iter().flat_map(|a| other.iter().map(|b| (*a, *b)));
-        let cut = &mut self.0.borrow_mut().cut;
-        for (a, b) in ways {
-            cut.extend([(a, b), (b, a)]);
-        }
+    /// Cuts these ways, from and to, and no other.
+    pub fn set_cut(&self, ways: BTreeSet<(u64, u64)>) {
+        self.0.borrow_mut().cut = ways;
+    }
+
+    /// What a member has sent that no member may.
+    pub fn broken(&self) -> Option<String> {
+        self.0.borrow().broken.clone()
     }
 
     /// Mends everything.
@@ -123,20 +148,28 @@ impl Network {
 
     fn carry(&self, from: u64, message: &Message) {
         let wires = &mut *self.0.borrow_mut();
-        let to = message.to.expect("raft addresses its messages");
-        wires.trace.note(format_args!(
-            "{from} -> {to} {:?} term {} index {} entries {}",
+        let to_id = message.to.expect("raft addresses its messages");
+        // A learner that was never started has no machine yet.
+        let to = wires.names.get(&to_id).copied().unwrap_or_default();
+        if let Err(text) = messages::check(message) {
+            wires.broken.get_or_insert(text);
+        }
+        let sender = format!("m{from}");
+        let text = format!(
+            "{:?} to m{to} term {} index {} entries {}",
             message.r#type(),
             message.term(),
             message.index(),
             message.entries.len()
-        ));
+        );
         let lost = wires.random.gen_bool(wires.temper.loss);
         if lost {
             wires.counts.count("fault: message lost");
         }
-        if lost || wires.cut.contains(&(from, to)) {
-            drop(spawn(self.clone().lose(from, to, message.r#type())));
+        let cut = wires.cut.contains(&(from, to));
+        if lost || cut {
+            wires.trace.note(sender, text, if cut { "cut off" } else { "lost" });
+            drop(spawn(self.clone().lose(message.from(), to_id, message.r#type())));
             return;
         }
         let copies = if wires.random.gen_bool(wires.temper.repeat) { 2 } else { 1 };
@@ -148,31 +181,51 @@ impl Network {
             if delay > Temper::calm().delay.end {
                 wires.counts.count("fault: message delayed");
             }
+            wires.trace.note(&sender, &text, format_args!("arrives in {delay:?}"));
             wires.sent += 1;
             let number = wires.sent;
-            drop(spawn(self.clone().deliver(from, message.clone(), delay, number)));
+            drop(spawn(self.clone().deliver(message.clone(), delay, number)));
         }
     }
 
-    async fn deliver(self, from: u64, message: Message, delay: Duration, number: u64) {
+    async fn deliver(self, message: Message, delay: Duration, number: u64) {
         sleep(delay).await;
-        let (to, kind) = (message.to(), message.r#type());
-        let arrived = {
+        let (from, to, kind) = (message.from(), message.to(), message.r#type());
+        let peer = {
             let wires = &mut *self.0.borrow_mut();
             let newest = wires.arrived.entry((from, to)).or_default();
             if number < *newest {
                 wires.counts.count("fault: message overtaken");
             }
             *newest = number.max(*newest);
-            // A full mailbox loses it, as a transport's bounded queue does.
-            let peer = wires.peers.get(&to).cloned();
-            peer.is_some_and(|peer| peer.try_send(Receive(message)).is_ok())
+            wires.peers.get(&to).cloned()
         };
-        if kind == MessageType::MsgSnap && arrived {
-            self.0.borrow().counts.count("seen: snapshot sent");
-            self.report(from, to, Delivery::SnapshotArrived);
-        } else if !arrived {
-            self.lose(from, to, kind).await;
+        let answer = match peer {
+            Some(peer) => peer.send(Receive(message)).await.ok(),
+            None => None,
+        };
+        match answer {
+            Some(Ok(())) if kind == MessageType::MsgSnap => {
+                self.0.borrow().counts.count("seen: snapshot sent");
+                self.report(from, to, Delivery::SnapshotArrived);
+            }
+            Some(Ok(())) => {}
+            Some(Err(Removed)) => self.refuse(from, to).await,
+            None => self.lose(from, to, kind).await,
+        }
+    }
+
+    /// The answer that the sender was removed takes a way as well.
+    async fn refuse(self, from: u64, to: u64) {
+        sleep(Temper::calm().delay.start).await;
+        let is_cut = {
+            let wires = self.0.borrow();
+            let [from, to] = [from, to].map(|id| wires.names.get(&id).copied().unwrap_or_default());
+            wires.cut.contains(&(to, from))
+        };
+        if !is_cut {
+            self.0.borrow().counts.count("seen: removed member told so");
+            self.report(from, to, Delivery::RefusedAsRemoved);
         }
     }
 

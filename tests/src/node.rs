@@ -38,7 +38,8 @@ pub struct Node {
     tree: Tree,
 }
 
-struct First;
+/// What every member knows of the cluster that it founds.
+pub(crate) struct First;
 
 impl Bootstrap for First {
     fn founding(&self) -> Option<Founding> {

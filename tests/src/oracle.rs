@@ -3,8 +3,11 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    mem,
     rc::Rc,
 };
+
+use futures_util::future::LocalBoxFuture;
 
 /// What became of a write, as its client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,10 @@ struct Known {
     /// Increments of the one counter.
     acknowledged_increments: u64,
     possible_increments: u64,
+    /// What somebody has asked to remove, and whether that was acknowledged.
+    leaving: BTreeMap<String, bool>,
+    /// The answers for which nobody waits any more.
+    unanswered: Vec<(String, LocalBoxFuture<'static, ()>)>,
 }
 
 impl Oracle {
@@ -55,15 +62,47 @@ impl Oracle {
         }
     }
 
+    /// Somebody asks to remove it: from now on nobody can say whether it is there.
+    pub fn leaves(&self, name: &str) {
+        self.0.borrow_mut().leaving.insert(name.to_owned(), false);
+    }
+
+    /// Its removal was acknowledged.
+    pub fn left(&self, name: &str) {
+        self.0.borrow_mut().leaving.insert(name.to_owned(), true);
+    }
+
+    /// Whether somebody has asked to remove it.
+    pub fn is_leaving(&self, name: &str) -> bool {
+        self.0.borrow().leaving.contains_key(name)
+    }
+
+    /// Whether it was removed for certain.
+    pub fn has_left(&self, name: &str) -> bool {
+        self.0.borrow().leaving.get(name) == Some(&true)
+    }
+
+    /// A client does not wait any longer; the answer must come all the same.
+    pub fn gave_up(&self, name: &str, answer: LocalBoxFuture<'static, ()>) {
+        self.0.borrow_mut().unanswered.push((name.to_owned(), answer));
+    }
+
+    /// The answers for which nobody waits any more.
+    pub fn take_unanswered(&self) -> Vec<(String, LocalBoxFuture<'static, ()>)> {
+        mem::take(&mut self.0.borrow_mut().unanswered)
+    }
+
     /// What was told of a write.
     pub fn of(&self, name: &str) -> Option<Told> {
         self.0.borrow().writes.get(name).copied()
     }
 
-    /// Every write that was acknowledged so far.
+    /// Every write that was acknowledged so far, and that nobody has asked to remove.
     pub fn acknowledged(&self) -> BTreeSet<String> {
         let known = self.0.borrow();
-        let writes = known.writes.iter().filter(|(_, told)| **told == Told::Acknowledged);
+        let writes = known.writes.iter().filter(|(name, told)| {
+            **told == Told::Acknowledged && !known.leaving.contains_key(*name)
+        });
         writes.map(|(name, _)| name.clone()).collect()
     }
 

@@ -1,12 +1,17 @@
-//! One seed: a time of faults under watch, then everything heals and all promises are kept.
+//! One run: a time of faults under watch, then everything heals and all promises are kept.
 
 use std::{
+    any::Any,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
-    panic,
+    fmt,
+    panic::{self, AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Once,
     time::{Duration, Instant as WallInstant},
 };
 
-use actors::supervision::testing::{WISH, take_deaths};
+use actors::supervision::testing::{WISH, listen, pardon, take_deaths};
 use tokio::{
     runtime::Builder,
     task::LocalSet,
@@ -14,10 +19,14 @@ use tokio::{
 };
 
 use crate::{
-    checkers::{Checkers, acknowledged},
-    cluster::Cluster,
-    faults,
+    checkers::{Checkers, removed, replicas},
+    cluster::{Cluster, FOUNDERS},
+    faults, membership,
+    operator::operate,
     oracle::{Oracle, Told},
+    plan::{self, Fault, Kind},
+    trace::{Event, Filter, Trace},
+    worker::Worker,
     workload,
 };
 
@@ -25,9 +34,22 @@ use crate::{
 const CLIENTS: u64 = 3;
 
 /// How long a healed cluster may take to serve and to be of one mind.
-const CONVERGE_WITHIN: Duration = Duration::from_secs(60);
+const CONVERGE_WITHIN: Duration = Duration::from_secs(90);
 
-/// What came of a seed.
+/// What makes a run: the same run comes of the same story, in any build.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// What everything but the faults is drawn from.
+    pub seed: u64,
+    /// How long clients write and faults come and go, in virtual time.
+    pub time: Duration,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// Whether leaders run their loops, over an agent that runs tasks.
+    pub with_loops: bool,
+}
+
+/// What came of a run that kept its promises.
 #[derive(Debug)]
 pub struct Report {
     /// The seed.
@@ -38,35 +60,101 @@ pub struct Report {
     pub events: u64,
     /// What happened how often.
     pub counts: BTreeMap<&'static str, u64>,
+    /// How much virtual time passed.
+    pub lasted: Duration,
     /// How long it took in real time.
     pub took: Duration,
+    /// What happened last.
+    pub last_events: Vec<Event>,
 }
 
-/// Runs one seed for `virtual_time` of faults, and then until everything is well.
+/// A promise that was broken.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which checker found it.
+    pub checker: String,
+    /// What it found.
+    pub text: String,
+    /// When, in virtual time.
+    pub at: Duration,
+    /// What happened before.
+    pub events: Vec<Event>,
+}
+
+impl Story {
+    /// What a seed draws: of these kinds of faults, or of all.
+    pub fn drawn(seed: u64, time: Duration, kinds: &[Kind]) -> Self {
+        let faults = plan::draw(seed, time, &faults::TARGETS, kinds);
+        Self { seed, time, faults, with_loops: false }
+    }
+
+    /// The same, where leaders run their loops.
+    pub fn drawn_with_loops(seed: u64, time: Duration, kinds: &[Kind]) -> Self {
+        let faults = plan::draw(seed, time, &faults::TARGETS_WITH_LOOPS, kinds);
+        Self { seed, time, faults, with_loops: true }
+    }
+
+    /// Runs it.
+    pub fn attempt(&self, filter: &Filter) -> Result<Report, Box<Failure>> {
+        let began = wall_clock();
+        let trace = Rc::new(RefCell::new(None));
+        let caught = catch_quietly(|| {
+            simulate(async || {
+                let cluster = Cluster::new(self.seed, FOUNDERS, Trace::new(filter.clone()));
+                *trace.borrow_mut() = Some(cluster.trace.clone());
+                tokio::select! {
+                    biased;
+                    () = torment_and_heal(&cluster, self) => {}
+                    () = cluster.trace.stands_still() => panic!("stuck: no time passes any more"),
+                }
+                let deaths = take_deaths();
+                cluster.counts.add("fault: actor died before handling", deaths.before_handling);
+                cluster.counts.add("fault: actor died after handling", deaths.after_handling);
+                for member in cluster.machines() {
+                    member.borrow_mut().crash(plan::Crash::Process);
+                }
+                Report {
+                    seed: self.seed,
+                    hash: cluster.trace.hash(),
+                    events: cluster.trace.count(),
+                    counts: cluster.counts.take(),
+                    lasted: cluster.trace.elapsed(),
+                    took: began.elapsed(),
+                    last_events: cluster.trace.events(),
+                }
+            })
+        });
+        let trace = trace.take();
+        let events = || trace.map_or_else(Vec::new, |trace: Trace| trace.events());
+        caught.map_err(|text| Failure::new(&text, events()).into())
+    }
+
+    /// Runs it and says what was seen.
+    ///
+    /// # Panics
+    ///
+    /// When a promise is broken; the last events and the command that replays them are printed
+    /// before.
+    #[expect(clippy::print_stderr, reason = "the tests have nowhere else to say it")]
+    pub fn hold(&self) -> Report {
+        self.attempt(&Filter::default()).unwrap_or_else(|failure| {
+            eprintln!("{failure}");
+            eprintln!(
+                "replay it with `just sim {0}`, shorten it with `just shrink {0}`",
+                self.seed
+            );
+            panic!("seed {}: {}", self.seed, failure.text)
+        })
+    }
+}
+
+/// Runs one seed for `virtual_time` of all kinds of faults, and then until everything is well.
 ///
 /// # Panics
 ///
-/// When a promise is broken; the last events and the command that replays them are printed before.
+/// As [`Story::hold`].
 pub fn run(seed: u64, virtual_time: Duration) -> Report {
-    let began = wall_clock();
-    simulate(async || {
-        let cluster = Cluster::new(seed);
-        let _obituary = Obituary { seed, trace: cluster.trace.clone() };
-        torment_and_heal(&cluster, seed, virtual_time).await;
-        let deaths = take_deaths();
-        cluster.counts.add("fault: actor died before handling", deaths.before_handling);
-        cluster.counts.add("fault: actor died after handling", deaths.after_handling);
-        for member in cluster.members() {
-            member.borrow_mut().crash(actors::log::simulated::Crash::Process);
-        }
-        Report {
-            seed,
-            hash: cluster.trace.hash(),
-            events: cluster.trace.events(),
-            counts: cluster.counts.take(),
-            took: began.elapsed(),
-        }
-    })
+    Story::drawn(seed, virtual_time, &[]).hold()
 }
 
 /// Runs a story on one thread in virtual time.
@@ -75,37 +163,53 @@ pub fn simulate<T>(story: impl AsyncFnOnce() -> T) -> T {
     LocalSet::new().block_on(&runtime.expect("a runtime needs nothing"), story())
 }
 
-async fn torment_and_heal(cluster: &Cluster, seed: u64, virtual_time: Duration) {
+async fn torment_and_heal(cluster: &Cluster, story: &Story) {
     let (oracle, mut checkers) = (Oracle::default(), Checkers::default());
-    for member in cluster.members() {
-        member.borrow().set_disk(faults::good_disk());
+    for member in cluster.machines() {
+        member.borrow_mut().set_disk(faults::good_disk());
     }
+    let worker = story.with_loops.then(|| Worker::start(cluster));
     cluster.start_all().await;
-    let end = Instant::now() + virtual_time;
-    let clients = (1..=CLIENTS)
-        .map(|number| workload::client(cluster.clone(), oracle.clone(), number, seed, end));
-    let clients: Vec<_> = clients.map(spawn).collect();
-    let torment = spawn(faults::torment(cluster.clone(), seed, end));
+    let end = Instant::now() + story.time;
+    let clients: Vec<_> = match &worker {
+        Some(_) => vec![spawn(operate(cluster.clone(), oracle.clone(), story.seed, end))],
+        None => (1..=CLIENTS)
+            .map(|number| {
+                workload::client(cluster.clone(), oracle.clone(), number, story.seed, end)
+            })
+            .map(spawn)
+            .collect(),
+    };
+    let torment =
+        spawn(faults::inflict(cluster.clone(), oracle.clone(), story.faults.clone(), end));
     checkers.watch(cluster, &oracle, end).await;
     for task in clients.into_iter().chain([torment]) {
-        task.await.expect("it keeps its promises");
+        if let Err(failed) = task.await {
+            panic::resume_unwind(failed.into_panic());
+        }
     }
     faults::heal(cluster).await;
     converge(cluster, &oracle, &mut checkers).await;
-    for member in cluster.members() {
-        let store = member.borrow().store().expect("everybody lives");
-        acknowledged::check(&store.view(), &oracle, &cluster.counts);
+    checkers.finish(cluster, &oracle).await;
+    if let Some(worker) = worker {
+        worker.end();
     }
-    checkers.finish(cluster);
 }
 
-/// Waits until a write is taken and every member shows it.
-async fn converge(cluster: &Cluster, oracle: &Oracle, checkers: &mut Checkers) {
+/// Waits until a write is taken, every member votes and shows it, and whoever is none knows so.
+pub(crate) async fn converge(cluster: &Cluster, oracle: &Oracle, checkers: &mut Checkers) {
     let end = Instant::now() + CONVERGE_WITHIN;
     for attempt in 0.. {
-        assert!(Instant::now() < end, "a healed cluster does not come to one mind");
+        if Instant::now() > end {
+            let unfit = replicas::unfit(cluster);
+            assert_eq!(unfit, None, "replicas: a healed cluster does not run what it should");
+            panic!("convergence: a healed cluster does not come to one mind");
+        }
         checkers.look(cluster, oracle).await;
         sleep(Duration::from_millis(200)).await;
+        faults::start_ended(cluster).await;
+        let Some(status) = cluster.leader_status().await else { continue };
+        membership::settle(cluster, &status).await;
         let Some((store, _)) = cluster.leader() else { continue };
         let name = format!("last-{attempt}");
         workload::create(cluster, oracle, &store, name.clone()).await;
@@ -114,7 +218,13 @@ async fn converge(cluster: &Cluster, oracle: &Oracle, checkers: &mut Checkers) {
         }
         sleep(Duration::from_secs(2)).await;
         let indices: Vec<_> = cluster.members().map(|member| index(&member.borrow())).collect();
-        if indices.iter().all(|index| *index == indices[0]) {
+        let Some(status) = cluster.leader_status().await else { continue };
+        let voters: Vec<_> = cluster.members().map(|member| member.borrow().raft_id()).collect();
+        let is_whole = status.learners.is_empty() && status.voters.len() == voters.len();
+        let is_whole = is_whole && removed::unaware(cluster).await.is_none();
+        let is_whole = is_whole && replicas::unfit(cluster).is_none();
+        if is_whole && indices.iter().all(|index| *index == indices[0]) {
+            cluster.counts.count("check: every member votes in the end");
             return;
         }
     }
@@ -124,33 +234,75 @@ fn index(member: &crate::member::Member) -> u64 {
     member.store().map_or(0, |store| store.view().index())
 }
 
-/// Says how to see a failed run again.
-struct Obituary {
-    seed: u64,
-    trace: crate::trace::Trace,
+impl Failure {
+    /// The texts of checkers begin with their names.
+    fn new(text: &str, events: Vec<Event>) -> Self {
+        // What `assert_eq!` and `assert_ne!` say before.
+        let text = text.split_once("right` failed: ").map_or(text, |(_, text)| text);
+        let name = text.split_once(": ").map(|(name, _)| name);
+        let is_word = |name: &&str| name.bytes().all(|byte| byte.is_ascii_lowercase());
+        let checker = name.filter(is_word).unwrap_or("none").to_owned();
+        let at = events.last().map_or(Duration::ZERO, |event| event.at);
+        Self { checker, text: text.to_owned(), at, events }
+    }
 }
 
-impl Drop for Obituary {
-    #[expect(clippy::print_stderr, reason = "the tests have nowhere else to say it")]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            for line in self.trace.lines() {
-                eprintln!("{line}");
-            }
-            eprintln!("seed {} has failed; replay it with `just sim {}`", self.seed, self.seed);
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for event in &self.events {
+            writeln!(formatter, "{event}")?;
         }
+        write!(formatter, "{:>9.3}  {}", self.at.as_secs_f64(), self.text)
+    }
+}
+
+thread_local! {
+    /// Whether panics on this thread are caught by a run, which tells of them itself.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+    /// Where the first panic of the run came from that nobody wanted.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Returns what a panic says, and prints nothing. What an earlier run on this thread has left
+/// behind is forgotten.
+fn catch_quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    hush_wanted_deaths();
+    pardon("");
+    take_deaths();
+    QUIET.set(true);
+    let caught = catch_unwind(AssertUnwindSafe(run));
+    QUIET.set(false);
+    listen(None);
+    caught.map_err(|panic| text_of(&*panic))
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+    let text = text.unwrap_or_else(|| "a panic without a text".to_owned());
+    match PLACE.take() {
+        Some(place) => format!("{text} ({place})"),
+        None => text,
     }
 }
 
 /// Lets the deaths that are part of a run go without a word.
 pub fn hush_wanted_deaths() {
-    let before = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let text = info.payload().downcast_ref::<String>();
-        if !text.is_some_and(|text| text.starts_with(WISH)) {
-            before(info);
-        }
-    }));
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let text = info.payload().downcast_ref::<String>();
+            if text.is_some_and(|text| text.starts_with(WISH)) {
+                return;
+            }
+            if QUIET.get() {
+                PLACE.set(info.location().map(ToString::to_string));
+            } else {
+                before(info);
+            }
+        }));
+    });
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long a run took in real time is only printed")]

@@ -6,9 +6,11 @@ use actors::{
     raft::ReadIndex,
     store::{self, Store, TransactError, Transaction},
 };
+use futures_util::FutureExt;
 use protocol::{
-    objects::Service,
-    wire::{self, Annotations, ReplicatedService, service_spec::Mode},
+    id::ServiceId,
+    objects::{Kind, Object, Service},
+    wire::{self, Annotations, ReplicatedService, service_spec::Mode, store_action::Target},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep, timeout};
@@ -28,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// One client, until `end`.
 pub async fn client(cluster: Cluster, oracle: Oracle, number: u64, seed: u64, end: Instant) {
     let mut random = StdRng::seed_from_u64(seed ^ (number << 32));
-    let mut count = 0;
+    let (mut count, mut own) = (0, Vec::new());
     while Instant::now() < end {
         sleep(Duration::from_millis(random.gen_range(20..400))).await;
         count += 1;
@@ -39,33 +41,69 @@ pub async fn client(cluster: Cluster, oracle: Oracle, number: u64, seed: u64, en
         };
         let Some(store) = store else { continue };
         match random.gen_range(0..10) {
-            0..=5 => create(&cluster, &oracle, &store, format!("c{number}-{count}")).await,
-            6..=7 => increment(&cluster, &oracle, &store).await,
+            0..=4 => {
+                let name = format!("c{number}-{count}");
+                create(&cluster, &oracle, &store, name.clone()).await;
+                own.extend((oracle.of(&name) == Some(Told::Acknowledged)).then_some(name));
+            }
+            5..=6 => increment(&cluster, &oracle, &store).await,
+            7 if !own.is_empty() => {
+                let name = own.swap_remove(random.gen_range(0..own.len()));
+                remove(&cluster, &oracle, &store, &name).await;
+            }
             _ => read(&cluster, &oracle).await,
         }
     }
 }
 
-/// Creates a service of this name, and notes what came of it.
+/// Creates a service of this name, with an object of another kind, and notes what came of it.
 pub async fn create(cluster: &Cluster, oracle: &Oracle, store: &Store, name: String) {
     oracle.sent(&name);
     let written = name.clone();
-    let outcome = store.transact(move |head| head.create(service(&written, 0)));
-    let told = told(cluster, timeout(PATIENCE, outcome).await.ok());
-    cluster.trace.note(format_args!("{name}: {told:?}"));
+    // The loops of a leader would take an odd task for their own.
+    let alone = cluster.worker().is_some();
+    let outcome = store.transact(move |head| {
+        head.create(service(&written, &written, 0))?;
+        if alone { Ok(()) } else { head.create(companion(&written)) }
+    });
+    let told = ask(cluster, oracle, &format!("create {name}"), outcome).await;
     oracle.told(&name, told);
 }
 
+/// Removes a service in two steps, as the control API does: it is told to leave, and is gone
+/// later. Until then its name is taken.
+async fn remove(cluster: &Cluster, oracle: &Oracle, store: &Store, name: &str) {
+    oracle.leaves(name);
+    let id = ServiceId::from(name);
+    let leaving = id.clone();
+    let outcome = store.transact(move |head| {
+        let service = head.service(&leaving).cloned().ok_or(store::Error::NotExist)?;
+        head.update(Service { pending_delete: true, ..(*service).clone() })
+    });
+    if ask(cluster, oracle, &format!("retire {name}"), outcome).await != Told::Acknowledged {
+        return;
+    }
+    let (again, taken) = (format!("{name}-again"), name.to_owned());
+    oracle.sent(&again);
+    let written = again.clone();
+    let outcome = store.transact(move |head| head.create(service(&written, &taken, 0)));
+    let told = ask(cluster, oracle, &format!("create {again}"), outcome).await;
+    oracle.told(&again, told);
+    let outcome = store.transact(move |head| head.remove(Kind::Service, id.as_id()));
+    if ask(cluster, oracle, &format!("remove {name}"), outcome).await == Told::Acknowledged {
+        cluster.counts.count("seen: service removed");
+        oracle.left(name);
+    }
+}
+
 async fn increment(cluster: &Cluster, oracle: &Oracle, store: &Store) {
-    let outcome = timeout(PATIENCE, store.transact(add_one)).await.ok();
-    let told = told(cluster, outcome);
-    cluster.trace.note(format_args!("increment: {told:?}"));
+    let told = ask(cluster, oracle, "increment", store.transact(add_one)).await;
     oracle.incremented(told);
 }
 
 fn add_one(head: &mut Transaction) -> Result<(), store::Error> {
     let Some(counter) = head.service(&COUNTER.into()).cloned() else {
-        return head.create(service(COUNTER, 1));
+        return head.create(service(COUNTER, COUNTER, 1));
     };
     let replicas = count(&counter) + 1;
     head.update(Service { spec: spec(COUNTER, replicas), ..(*counter).clone() })
@@ -82,38 +120,87 @@ pub fn count(counter: &Service) -> u64 {
 /// Reads as the control API does: whatever was acknowledged before must be there.
 async fn read(cluster: &Cluster, oracle: &Oracle) {
     let Some((store, peer)) = cluster.leader() else { return };
-    let before = oracle.acknowledged();
+    let mut before = oracle.acknowledged();
     if let Ok(Ok(Ok(index))) = timeout(PATIENCE, peer.send(ReadIndex)).await {
         let view = store.view();
-        cluster.trace.note(format_args!("read at {index}"));
+        cluster.trace.note("clients", "read", format_args!("at index {index}"));
+        before.retain(|name| !oracle.is_leaving(name));
         reads::check(&before, &view, index);
         cluster.counts.count("check: reads are current");
     }
 }
 
-fn told(cluster: &Cluster, outcome: Option<Result<(), TransactError<store::Error>>>) -> Told {
-    match outcome {
-        Some(Ok(())) => {
-            cluster.counts.count("seen: write acknowledged");
-            Told::Acknowledged
+/// Waits for an outcome as long as a client does. The answer has to come later, if not now.
+pub(crate) async fn ask(
+    cluster: &Cluster,
+    oracle: &Oracle,
+    what: &str,
+    outcome: impl Future<Output = Result<(), TransactError<store::Error>>> + 'static,
+) -> Told {
+    let mut outcome = Box::pin(outcome);
+    let told = match timeout(PATIENCE, &mut outcome).await {
+        Ok(outcome) => {
+            cluster.counts.count("check: every transaction is answered");
+            told(cluster, outcome)
         }
-        Some(Err(TransactError::NotWritten(_))) => {
-            cluster.counts.count("seen: write not written");
-            Told::NotWritten
-        }
-        Some(Err(TransactError::OutcomeUnknown)) | None => {
-            cluster.counts.count("seen: outcome unknown");
+        Err(_) => {
+            oracle.gave_up(what, Box::pin(outcome.map(drop)));
             Told::Unknown
         }
-        Some(Err(error @ (TransactError::Aborted(_) | TransactError::TooLarge { .. }))) => {
-            panic!("names are unique and small: {error}")
+    };
+    cluster.trace.note("clients", what, format_args!("{told:?}"));
+    cluster.counts.count(match told {
+        Told::Acknowledged => "seen: write acknowledged",
+        Told::NotWritten => "seen: write not written",
+        Told::Unknown | Told::Nothing => "seen: outcome unknown",
+    });
+    told
+}
+
+fn told(cluster: &Cluster, outcome: Result<(), TransactError<store::Error>>) -> Told {
+    match outcome {
+        Ok(()) => Told::Acknowledged,
+        Err(TransactError::Aborted(store::Error::NameConflict)) => {
+            cluster.counts.count("seen: name refused");
+            Told::NotWritten
+        }
+        Err(TransactError::NotWritten(_)) => Told::NotWritten,
+        Err(TransactError::OutcomeUnknown) => Told::Unknown,
+        Err(error @ (TransactError::Aborted(_) | TransactError::TooLarge { .. })) => {
+            panic!("acknowledged: what clients write is small and fits what they read: {error}")
         }
     }
 }
 
-fn service(name: &str, replicas: u64) -> Service {
+fn service(id: &str, name: &str, replicas: u64) -> Service {
     let spec = Some((*spec(name, replicas)).clone());
-    wire::Service { id: name.to_owned(), spec, ..Default::default() }.into()
+    wire::Service { id: id.to_owned(), spec, ..Default::default() }.into()
+}
+
+/// An object of another kind than services, which the name decides.
+fn companion(name: &str) -> Object {
+    let id = format!("{name}-with");
+    let annotations = Some(Annotations { name: id.clone(), ..Default::default() });
+    let target = match name.bytes().map(usize::from).sum::<usize>() % 5 {
+        0 => Target::Config(wire::Config {
+            id,
+            spec: Some(wire::ConfigSpec { annotations, ..Default::default() }),
+            ..Default::default()
+        }),
+        1 => Target::Network(wire::Network {
+            id,
+            spec: Some(wire::NetworkSpec { annotations, ..Default::default() }),
+            ..Default::default()
+        }),
+        2 => Target::Secret(wire::Secret {
+            id,
+            spec: Some(wire::SecretSpec { annotations, ..Default::default() }),
+            ..Default::default()
+        }),
+        3 => Target::Node(wire::Node { id, ..Default::default() }),
+        _ => Target::Task(wire::Task { id, node_id: name.to_owned(), ..Default::default() }),
+    };
+    Object::from_target(target)
 }
 
 fn spec(name: &str, replicas: u64) -> Arc<wire::ServiceSpec> {

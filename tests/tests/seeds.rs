@@ -9,16 +9,18 @@ use std::{
 
 use tests::{
     counts::Total,
-    run::{Report, hush_wanted_deaths, run},
+    run::{Report, Story, run},
 };
 
 const SEEDS: u64 = 200;
+/// As many of them once more, with the loops of leaders over an agent.
+const SEEDS_WITH_LOOPS: u64 = 40;
 const VIRTUAL_TIME: Duration = Duration::from_secs(60);
 
 /// Recorded by `sim --record`; `just sim-check` compares the same file with a release build.
 const TRACES: &str = include_str!("../data/traces.tsv");
 
-fn run_all(seeds: u64) -> Vec<Report> {
+fn run_all(seeds: u64, run: fn(u64) -> Report) -> Vec<Report> {
     let next = AtomicU64::new(1);
     let worker = || {
         let mut reports = Vec::new();
@@ -27,7 +29,7 @@ fn run_all(seeds: u64) -> Vec<Report> {
             if seed > seeds {
                 return reports;
             }
-            reports.push(run(seed, VIRTUAL_TIME));
+            reports.push(run(seed));
         }
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -40,11 +42,13 @@ fn run_all(seeds: u64) -> Vec<Report> {
 
 #[test]
 fn all_promises_are_kept() {
-    hush_wanted_deaths();
-    let reports = run_all(SEEDS);
+    let reports = run_all(SEEDS, |seed| run(seed, VIRTUAL_TIME));
     assert_eq!(reports.len() as u64, SEEDS);
+    let with_loops =
+        run_all(SEEDS_WITH_LOOPS, |seed| Story::drawn_with_loops(seed, VIRTUAL_TIME, &[]).hold());
+    assert_eq!(with_loops.len() as u64, SEEDS_WITH_LOOPS);
     let mut total = Total::default();
-    reports.iter().for_each(|report| total.add(&report.counts));
+    reports.iter().chain(&with_loops).for_each(|report| total.add(&report.counts));
     println!("{total}");
     assert_eq!(total.missing(), Vec::<&str>::new(), "never fired, or never compared");
     let recorded: Vec<(u64, &str)> = TRACES
@@ -61,7 +65,6 @@ fn all_promises_are_kept() {
 
 #[test]
 fn a_seed_repeats_itself() {
-    hush_wanted_deaths();
     let twice = [7, 7].map(|seed| run(seed, Duration::from_secs(20)));
     assert_eq!(twice[0].hash, twice[1].hash);
     assert_eq!(twice[0].counts, twice[1].counts);

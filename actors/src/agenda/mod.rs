@@ -2,15 +2,21 @@
 //! meanwhile goes into the next.
 
 mod room;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeSet, fmt, mem, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use protocol::{
+    id::{Id, TaskId},
+    objects::Task,
+};
 
 pub(crate) use room::Room;
 
 use crate::{
-    store::{self, Store, TransactError, Transaction, View},
+    store::{self, CHANGES_PER_TRANSACTION, Store, TransactError, Transaction, View},
     supervision::{Supervised, fail},
 };
 
@@ -22,6 +28,14 @@ const FULL_PASS_EVERY: Duration = Duration::from_secs(300);
 /// or leadership is moving, which takes about as long.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How many keys one transaction is handed: it can hardly write more, and what it has no room for
+/// it has looked at in vain.
+const KEYS_MAX: usize = 2 * CHANGES_PER_TRANSACTION;
+
+/// How many keys are looked at before others get their turn, and how many objects of a store that
+/// is gone through.
+const LOOKED_AT_MAX: usize = 2_000;
+
 /// Decides on the head, writes, and returns the keys that there was no room for.
 pub(crate) type Decide<K> =
     Box<dyn FnOnce(&mut Transaction) -> Result<BTreeSet<K>, store::Error> + Send>;
@@ -30,13 +44,59 @@ pub(crate) type Decide<K> =
 #[derive(Debug)]
 pub(crate) struct Agenda<K> {
     due: BTreeSet<K>,
+    /// How many keys the next transaction is handed.
+    keys_max: usize,
     /// A transaction, or the pause after one, is on its way.
     busy: bool,
+    /// The next look at what is due is on its way.
+    looking: bool,
+    walk: Option<Walk>,
+}
+
+/// On its way through the whole store, in the order of ids. What changes behind it is announced.
+#[derive(Debug, Default)]
+struct Walk {
+    /// Up to here everything was looked at.
+    after: Option<Id>,
+    /// It is over here; none for the end of the store.
+    until: Option<Id>,
+    /// At the end of the store it begins again, and goes on until here.
+    again: Option<Id>,
+    /// Nobody asked for it: it only guards against faults, and should find nothing.
+    is_guard: bool,
+}
+
+impl Walk {
+    /// Everything is to be looked at from here on. It goes on where it is: begun from the start
+    /// each time, it might never come to the end.
+    fn around(self) -> Self {
+        Self { again: self.after.clone(), after: self.after, until: None, is_guard: false }
+    }
+
+    /// What is left of it behind the last id that was looked at; none is the end of the store.
+    fn behind(self, last: Option<Id>) -> Option<Self> {
+        let is_over =
+            last.is_none() || self.until.as_ref().is_some_and(|until| last.as_ref() >= Some(until));
+        match (is_over, self.again) {
+            (false, again) => Some(Self { after: last, again, ..self }),
+            (true, Some(again)) => Some(Self { until: Some(again), ..Self::default() }),
+            (true, None) => None,
+        }
+    }
+}
+
+/// The keys of the next objects of a store.
+#[derive(Debug)]
+pub(crate) struct Next<K> {
+    pub(crate) keys: BTreeSet<K>,
+    /// The last id that was looked at; none if that was the last of the store.
+    pub(crate) last: Option<Id>,
 }
 
 impl<K> Default for Agenda<K> {
     fn default() -> Self {
-        Self { due: BTreeSet::new(), busy: false }
+        let due = BTreeSet::new();
+        Self { due, keys_max: KEYS_MAX, busy: false, looking: false, walk: None }
     }
 }
 
@@ -46,10 +106,29 @@ impl<K: Ord> Agenda<K> {
         self.due.extend(keys);
     }
 
+    /// Puts every key of the store on the agenda. They are looked at a few at a time.
+    pub(crate) fn add_everything(&mut self) {
+        self.walk = Some(self.walk.take().unwrap_or_default().around());
+    }
+
     /// How many keys are due.
     pub(crate) fn len(&self) -> usize {
         self.due.len()
     }
+}
+
+/// The keys of the tasks behind an id, of so many of them.
+pub(crate) fn keys_of_tasks<K: Ord, I: IntoIterator<Item = K>>(
+    view: &View,
+    after: Option<&Id>,
+    count: usize,
+    keys: impl Fn(&Task) -> I,
+) -> Next<K> {
+    let after = after.map(|id| TaskId::from(id.clone()));
+    let tasks: Vec<_> = view.tasks_after(after.as_ref()).take(count).collect();
+    let last = tasks.last().filter(|_| tasks.len() == count);
+    let last = last.map(|task| task.id.as_id().clone());
+    Next { keys: tasks.iter().flat_map(|task| keys(task)).collect(), last }
 }
 
 /// A loop of the leader that brings the store closer to what it should be, key by key.
@@ -61,12 +140,24 @@ pub(crate) trait Planner: Supervised {
 
     fn store(&self) -> &Store;
 
-    /// Every key of the store.
-    fn everything(&mut self, view: &View) -> BTreeSet<Self::Key>;
+    /// The keys of the objects behind an id, of no more than so many.
+    fn next(
+        &mut self,
+        view: &View,
+        after: Option<&Id>,
+        count: usize,
+        ctx: &mut Context<Self>,
+    ) -> Next<Self::Key>;
 
     /// Whether anything is to be done about a key. What is not yet committed is announced later,
     /// so the store's thread is bothered only when the committed state asks for it.
     fn is_needed(&self, view: &View, key: &Self::Key) -> bool;
+
+    /// What is decided about for a key, as keys: itself if it is needed. A key that stands for much
+    /// may be planned as many that stand for little.
+    fn plan(&self, view: &View, key: Self::Key) -> Vec<Self::Key> {
+        self.is_needed(view, &key).then_some(key).into_iter().collect()
+    }
 
     /// Makes the closure that decides about some keys.
     fn decide(&mut self, keys: BTreeSet<Self::Key>) -> Decide<Self::Key>;
@@ -75,14 +166,8 @@ pub(crate) trait Planner: Supervised {
 /// Looks at everything again and again.
 pub(crate) fn repeat_full_pass<P: Planner>(ctx: &mut Context<P>) {
     ctx.run_interval(FULL_PASS_EVERY, |planner, ctx| {
-        let view = planner.store().view();
-        let mut keys = planner.everything(&view);
-        keys.retain(|key| planner.is_needed(&view, key));
-        let idle = !planner.agenda().busy && planner.agenda().due.is_empty();
-        if idle && !keys.is_empty() {
-            tracing::warn!(?keys, "a full pass found work that no change had announced");
-        }
-        planner.agenda().add(keys);
+        // One that is on its way has been asked for, or has taken that long.
+        planner.agenda().walk.get_or_insert(Walk { is_guard: true, ..Walk::default() });
         proceed(planner, ctx);
     });
 }
@@ -93,16 +178,59 @@ pub(crate) fn proceed<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
         return;
     }
     let view = planner.store().view();
-    let mut keys = mem::take(&mut planner.agenda().due);
-    keys.retain(|key| planner.is_needed(&view, key));
+    let is_guard = walk(planner, &view, ctx);
+    let keys_max = planner.agenda().keys_max;
+    let mut due = mem::take(&mut planner.agenda().due);
+    let mut keys = BTreeSet::new();
+    for _ in 0..LOOKED_AT_MAX {
+        if keys.len() >= keys_max {
+            break;
+        }
+        let Some(key) = due.pop_first() else { break };
+        keys.extend(planner.plan(&view, key));
+    }
+    if is_guard && !keys.is_empty() {
+        tracing::warn!(?keys, "a full pass found work that no change had announced");
+    }
+    while keys.len() > keys_max {
+        due.extend(keys.pop_last());
+    }
+    planner.agenda().due = due;
     if keys.is_empty() {
-        return;
+        return look_again(planner, ctx);
     }
     planner.agenda().busy = true;
     let (asked, decide) = (keys.clone(), planner.decide(keys));
     let outcome = planner.store().transact(decide);
     let outcome = outcome.into_actor(planner);
     ctx.spawn(outcome.map(|outcome, planner, ctx| conclude(planner, ctx, asked, outcome)));
+}
+
+/// Goes on through the store once nothing else is due. Says whether what is due now comes from a
+/// walk that should find nothing.
+fn walk<P: Planner>(planner: &mut P, view: &View, ctx: &mut Context<P>) -> bool {
+    if !planner.agenda().due.is_empty() {
+        return false;
+    }
+    let Some(walk) = planner.agenda().walk.take() else { return false };
+    let is_guard = walk.is_guard;
+    let Next { keys, last } = planner.next(view, walk.after.as_ref(), LOOKED_AT_MAX, ctx);
+    planner.agenda().due = keys;
+    planner.agenda().walk = walk.behind(last);
+    is_guard
+}
+
+/// Looks at the rest after others had their turn.
+fn look_again<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
+    let agenda = planner.agenda();
+    let is_over = agenda.due.is_empty() && agenda.walk.is_none();
+    if !is_over && !agenda.looking {
+        agenda.looking = true;
+        ctx.run_later(Duration::ZERO, |planner, ctx| {
+            planner.agenda().looking = false;
+            proceed(planner, ctx);
+        });
+    }
 }
 
 type Outcome<K> = Result<BTreeSet<K>, TransactError<store::Error>>;
@@ -115,6 +243,7 @@ fn conclude<P: Planner>(
 ) {
     let pause = match outcome {
         Ok(left) => {
+            planner.agenda().keys_max = KEYS_MAX;
             planner.agenda().add(left);
             Duration::ZERO
         }
@@ -126,9 +255,12 @@ fn conclude<P: Planner>(
             PAUSE
         }
         Err(error @ TransactError::TooLarge { .. }) => {
-            // Only the first of a transaction may be larger than there is room for.
-            let key = asked.pop_first();
-            tracing::error!(?key, %error, "cannot be carried out");
+            // Which of them it is shows when each is alone.
+            if asked.len() == 1 {
+                let key = asked.pop_first();
+                tracing::error!(?key, %error, "cannot be carried out");
+            }
+            planner.agenda().keys_max = (asked.len() / 2).max(1);
             planner.agenda().add(asked);
             Duration::ZERO
         }

@@ -1,37 +1,53 @@
-//! How many tasks go into one transaction: one transaction is one entry of the log.
+//! How many objects go into one transaction: one transaction is one entry of the log.
 
 use prost::Message;
 use protocol::objects::Task;
 
 use crate::store::{CHANGES_PER_TRANSACTION, TRANSACTION_BYTES_MAX};
 
-/// What a task takes beside its spec and its endpoint: ids, status, annotations. Generous.
+/// What a task takes beside its bodies and lists: ids, status, times. Generous.
 const REST_BYTES: usize = 1024;
 
-/// The room that is left in a transaction of tasks.
+/// The room that is left in a transaction, mostly of tasks.
 #[derive(Debug)]
 pub(crate) struct Room {
-    tasks: usize,
+    objects: usize,
     bytes: usize,
+    full: bool,
 }
 
 impl Room {
     /// An empty transaction. A quarter of what an entry may hold stays free, since what a task
     /// takes is estimated.
     pub(crate) fn new() -> Self {
-        Self { tasks: CHANGES_PER_TRANSACTION, bytes: TRANSACTION_BYTES_MAX / 4 * 3 }
+        Self { objects: CHANGES_PER_TRANSACTION, bytes: TRANSACTION_BYTES_MAX / 4 * 3, full: false }
     }
 
     /// Takes room for tasks that are written together or not at all; says whether there was any.
     /// There always is for the first, so that whoever goes on with the next transaction gets on.
     pub(crate) fn take<'t>(&mut self, together: impl IntoIterator<Item = &'t Task>) -> bool {
         let sizes: Vec<_> = together.into_iter().map(encoded_bytes).collect();
+        self.take_sized(&sizes)
+    }
+
+    /// Takes room for one object of another kind that is encoded in so many bytes.
+    pub(crate) fn take_other(&mut self, bytes: usize) -> bool {
+        self.take_sized(&[bytes])
+    }
+
+    /// Whether there was no room for something. Who finds that need not look at what else is due.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    fn take_sized(&mut self, sizes: &[usize]) -> bool {
         let bytes = sizes.iter().sum();
-        let is_first = self.tasks == CHANGES_PER_TRANSACTION;
-        if !is_first && (self.tasks < sizes.len() || self.bytes < bytes) {
+        let is_first = self.objects == CHANGES_PER_TRANSACTION;
+        if !is_first && (self.objects < sizes.len() || self.bytes < bytes) {
+            self.full = true;
             return false;
         }
-        self.tasks = self.tasks.saturating_sub(sizes.len());
+        self.objects = self.objects.saturating_sub(sizes.len());
         self.bytes = self.bytes.saturating_sub(bytes);
         true
     }
@@ -39,15 +55,24 @@ impl Room {
 
 fn encoded_bytes(task: &Task) -> usize {
     let endpoint = task.endpoint.as_ref().map_or(0, |endpoint| endpoint.encoded_len());
-    let networks: usize = task.networks.iter().map(Message::encoded_len).sum();
-    task.spec.encoded_len() + endpoint + networks + REST_BYTES
+    let own = task.annotations.as_ref().map_or(0, |annotations| annotations.encoded_len());
+    let driver = task.log_driver.as_ref().map_or(0, |driver| driver.encoded_len());
+    let lists = encoded_list(&task.networks)
+        + encoded_list(&task.assigned_generic_resources)
+        + encoded_list(&task.volumes);
+    let bodies = task.spec.encoded_len() + task.service_annotations.encoded_len();
+    bodies + own + endpoint + driver + lists + REST_BYTES
+}
+
+fn encoded_list(list: &[impl Message]) -> usize {
+    list.iter().map(Message::encoded_len).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use protocol::wire::{ContainerSpec, TaskSpec, task_spec::Runtime};
+    use protocol::wire::{Annotations, ContainerSpec, TaskSpec, task_spec::Runtime};
 
     use super::*;
 
@@ -55,6 +80,14 @@ mod tests {
         let container = ContainerSpec { dir: "x".repeat(bytes), ..Default::default() };
         let runtime = Some(Runtime::Container(container));
         Task { spec: Arc::new(TaskSpec { runtime, ..Default::default() }), ..Task::default() }
+    }
+
+    #[test]
+    fn labels_of_the_service_are_weighed_too() {
+        let labels = [("x".to_owned(), "y".repeat(100_000))].into();
+        let annotations = Annotations { labels, ..Annotations::default() };
+        let task = Task { service_annotations: Arc::new(annotations), ..task(0) };
+        assert_eq!(how_many(&task), 11);
     }
 
     fn how_many(task: &Task) -> usize {
@@ -72,9 +105,11 @@ mod tests {
     #[test]
     fn what_belongs_together_is_not_torn() {
         let (small, mut room) = (task(0), Room::new());
+        assert!(!room.is_full());
         assert!(room.take(vec![&small; CHANGES_PER_TRANSACTION - 1]));
         assert!(!room.take([&small, &small]));
         assert!(room.take([&small]));
         assert!(!room.take([&small]));
+        assert!(room.is_full());
     }
 }

@@ -75,8 +75,10 @@ pub(super) struct Ledger {
     tasks: BTreeMap<TaskId, Held>,
     /// Left, and still in the database.
     departed: BTreeSet<TaskId>,
-    /// What the write on the way contains.
-    saving: BTreeSet<TaskId>,
+    /// A write is on its way.
+    saving: bool,
+    /// The tasks whose status it contains.
+    saving_status: BTreeSet<TaskId>,
 }
 
 impl Ledger {
@@ -110,6 +112,11 @@ impl Ledger {
     /// What is held of one task.
     pub(super) fn assignment(&self, id: &TaskId) -> Option<&Assignment> {
         self.tasks.get(id).map(|held| &held.assignment)
+    }
+
+    /// Every task that is held, wanted or on its way out.
+    pub(super) fn task_ids(&self) -> BTreeSet<TaskId> {
+        self.tasks.keys().cloned().collect()
     }
 
     /// Takes over what a manager has assigned (cluster-security-dispatch §14).
@@ -218,31 +225,34 @@ impl Ledger {
         self.tasks
             .iter()
             // What is not yet stored is reported when it is.
-            .filter(|(id, held)| held.is_saved() && !self.saving.contains(*id))
+            .filter(|(id, held)| !held.status_unsaved && !self.saving_status.contains(*id))
             .map(|(id, held)| (id.clone(), held.assignment.status.clone()))
             .collect()
     }
 
     /// Everything that is unsaved, once the previous batch is written; none when nothing is.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
-        if !self.saving.is_empty() {
+        if self.saving {
             return None;
         }
         let mut batch = Batch { changes: Vec::new(), then: Vec::new() };
+        // A task may have come again since it departed.
+        let departed = std::mem::take(&mut self.departed);
+        batch.changes.extend(departed.into_iter().map(DatabaseChange::Remove));
         for (id, held) in self.tasks.iter_mut().filter(|(_, held)| !held.is_saved()) {
-            self.saving.insert(id.clone());
+            if held.status_unsaved {
+                self.saving_status.insert(id.clone());
+            }
             batch.save(id, held);
         }
-        for id in std::mem::take(&mut self.departed) {
-            batch.changes.push(DatabaseChange::Remove(id.clone()));
-            self.saving.insert(id);
-        }
-        (!self.saving.is_empty()).then_some(batch)
+        self.saving = !batch.changes.is_empty();
+        self.saving.then_some(batch)
     }
 
     /// The batch has been written.
     pub(super) fn saved(&mut self) {
-        self.saving.clear();
+        self.saving = false;
+        self.saving_status.clear();
     }
 }
 

@@ -19,7 +19,10 @@ mod tests;
 use std::{cell::OnceCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, fut::wrap_future};
-use protocol::{id::TaskId, wire};
+use protocol::{
+    id::TaskId,
+    wire::{self, assignments_message::Type},
+};
 use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
@@ -37,6 +40,9 @@ use work::Work;
 
 /// How long a write to the database that failed waits before it is tried again.
 const WRITE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a removal of what nobody knows waits before it is tried again.
+const SWEEP_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The world of an agent.
 #[derive(Clone)]
@@ -91,6 +97,9 @@ pub struct Agent {
     tasks: BTreeMap<TaskId, Running>,
     /// One batch on its way to the database and from there to the reporter.
     saving: Option<Work>,
+    /// The removal of what nobody knows, once in a life and after the first complete list: the
+    /// database alone may have been lost.
+    sweeping: Option<Work>,
 }
 
 supervised!(Agent, mailbox = 1024);
@@ -191,8 +200,12 @@ impl Handler<Apply> for Agent {
     type Result = ();
 
     fn handle(&mut self, Apply(message): Apply, ctx: &mut Self::Context) {
+        let is_complete = message.r#type() == Type::Complete;
         self.ledger.apply(message);
         self.flush(ctx);
+        if is_complete && self.sweeping.is_none() {
+            self.sweep(ctx);
+        }
     }
 }
 
@@ -229,7 +242,24 @@ impl Handler<Departed> for Agent {
 
 impl Agent {
     fn new(shared: Rc<Shared>) -> Self {
-        Self { shared, ledger: Ledger::default(), tasks: BTreeMap::new(), saving: None }
+        Self {
+            shared,
+            ledger: Ledger::default(),
+            tasks: BTreeMap::new(),
+            saving: None,
+            sweeping: None,
+        }
+    }
+
+    /// Removes what an earlier life of the daemon has left behind and nobody knows any more.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let swept = self.shared.ports.executor.retain(self.ledger.task_ids());
+        self.sweeping = Some(Work::begin(ctx, swept, |agent, result, ctx| {
+            let Err(error) = result else { return };
+            tracing::warn!(%error, "what is left of an unknown task was not removed; trying again");
+            let wait = sleep(SWEEP_RETRY_AFTER);
+            agent.sweeping = Some(Work::begin(ctx, wait, |agent, (), ctx| agent.sweep(ctx)));
+        }));
     }
 
     /// Writes what is unsaved, unless a write is on the way: that one comes back here.

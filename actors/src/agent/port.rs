@@ -3,7 +3,7 @@
 //!
 //! Tasks cross these ports in their wire form: it is what a manager sends and the database keeps.
 
-use std::{rc::Rc, sync::Arc};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use futures_util::{future::LocalBoxFuture, stream::LocalBoxStream};
 use protocol::{id::TaskId, wire};
@@ -12,9 +12,8 @@ use protocol::{id::TaskId, wire};
 pub type Answer<T> = LocalBoxFuture<'static, Result<T, ManagerError>>;
 
 /// What a manager sends over time. One message is on the way at most: the next is fetched when it
-/// is asked for.
-/// The end of the stream means that the manager has nothing more to say; dropping it tells the
-/// manager to stop.
+/// is asked for. The end of the stream means that the manager has nothing more to say; dropping it
+/// tells the manager to stop.
 pub type Messages<T> = LocalBoxStream<'static, Result<T, ManagerError>>;
 
 /// Why a manager did not do what it was asked.
@@ -63,11 +62,15 @@ pub trait Executor: 'static {
     /// What an earlier life of the daemon has started for the same task id is adopted, never
     /// started again.
     fn controller(&self, task: &wire::Task) -> Result<Rc<dyn Controller>, ExecutorError>;
+
+    /// Stops and removes what an earlier life of the daemon has left of tasks that are not among
+    /// these. What there is now counts: a task that comes later is left alone.
+    fn retain(&self, known: BTreeSet<TaskId>)
+    -> LocalBoxFuture<'static, Result<(), ExecutorError>>;
 }
 
 /// Carries out one task. Every method may be called again after it succeeded, failed, or was
-/// dropped half way;
-/// the agent runs one at a time.
+/// dropped half way; the agent runs one at a time.
 pub trait Controller: 'static {
     /// Takes over a changed task. Called between operations, with everything but the status.
     fn update(&self, task: &wire::Task) -> LocalBoxFuture<'static, Result<(), ExecutorError>>;

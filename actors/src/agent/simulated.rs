@@ -2,12 +2,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::Duration,
 };
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, join_all};
 use protocol::{id::TaskId, wire};
 use tokio::{sync::Notify, time::sleep};
 
@@ -177,6 +177,19 @@ impl Executor for Machine {
         let task = TaskId::from(task.id.as_str());
         self.0.journal.borrow_mut().push((task.clone(), "resolve"));
         Ok(Rc::new(SimulatedController { state: self.0.clone(), task }))
+    }
+
+    fn retain(
+        &self,
+        known: BTreeSet<TaskId>,
+    ) -> LocalBoxFuture<'static, Result<(), ExecutorError>> {
+        let mut unknown = self.present();
+        unknown.retain(|task| !known.contains(task));
+        let removals = unknown
+            .into_iter()
+            .map(|task| SimulatedController { state: self.0.clone(), task }.remove());
+        let removals = join_all(removals.collect::<Vec<_>>());
+        Box::pin(async move { removals.await.into_iter().collect() })
     }
 }
 

@@ -12,6 +12,9 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::logic::assignments::Stream;
 use crate::store::View;
 
+/// How likely a node calls a manager that it knows nothing of (cluster-security-dispatch §10.1).
+const MANAGER_WEIGHT: i64 = 10;
+
 /// What is left to do for a connection after an attempt to send.
 pub(super) enum Delivery {
     /// Nothing, until something changes or an earlier wait is over.
@@ -147,7 +150,7 @@ fn session_message(node: &NodeId, session: &SessionId, view: &View) -> wire::Ses
     let managers = view.nodes().filter_map(|node| {
         let addr = node.rest.manager_status.as_ref()?.addr.clone();
         let peer = wire::Peer { node_id: node.id.to_string(), addr };
-        Some(wire::WeightedPeer { peer: Some(peer), weight: 1 })
+        Some(wire::WeightedPeer { peer: Some(peer), weight: MANAGER_WEIGHT })
     });
     let root = view.default_cluster().map(|cluster| cluster.root_ca.ca_cert.clone());
     wire::SessionMessage {

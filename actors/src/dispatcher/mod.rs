@@ -35,12 +35,12 @@ use crate::{
     environment::Environment,
     store::{self, Change, Changes, Store, TransactError, View},
     supervised,
-    supervision::{Address, Life},
+    supervision::{Address, Life, fail},
 };
 
 use connection::{Connection, Delivery};
 use logic::{
-    intake::{Intake, NodeChange, Part, Stamp, write},
+    intake::{Intake, NodeChange, Part, Stamp, removed_nodes, write},
     registry::{Expiry, Registration, Registry, vary},
 };
 
@@ -70,6 +70,9 @@ pub struct Dispatcher {
     registering: Vec<oneshot::Sender<()>>,
     writing: Writing,
 }
+
+/// What became of a part: what of it is left to write.
+type Written = Result<Option<Part>, TransactError<store::Error>>;
 
 /// One write of what agents say is on its way, or waits for its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,7 +259,7 @@ impl Dispatcher {
             return;
         }
         self.writing = Writing::Now;
-        let stamp = Stamp { by: self.leader.clone(), at: self.environment.clock.now() };
+        let stamp = Stamp { by: self.leader.clone().into(), at: self.environment.clock.now() };
         let waiting = std::mem::take(&mut self.registering);
         let parts = self.intake.take().into_iter().map(|part| {
             let (written, stamp) = (part.clone(), stamp.clone());
@@ -272,22 +275,30 @@ impl Dispatcher {
     fn written(
         &mut self,
         ctx: &mut Context<Self>,
-        outcomes: Vec<(Part, Result<bool, TransactError<store::Error>>)>,
-        waiting: Vec<oneshot::Sender<()>>,
+        outcomes: Vec<(Part, Written)>,
+        mut waiting: Vec<oneshot::Sender<()>>,
     ) {
         self.writing = Writing::Idle;
         let mut whole = true;
         for (part, outcome) in outcomes {
-            match outcome {
-                Ok(false) => {}
-                Ok(true) => self.intake.give_back(part),
-                Err(TransactError::NotWritten(_) | TransactError::OutcomeUnknown) => {
-                    whole = false;
-                    self.intake.give_back(part);
+            let left = match outcome {
+                Ok(left) => left,
+                Err(TransactError::NotWritten(_) | TransactError::OutcomeUnknown) => Some(part),
+                Err(error @ TransactError::TooLarge { .. }) => {
+                    tracing::error!(%error, of = part.first(), "an update is dropped");
+                    if part.is_awaited() {
+                        // Whoever it is tries again; nobody is told that it is committed.
+                        waiting.clear();
+                    }
+                    part.without_first()
                 }
-                Err(error @ (TransactError::Aborted(_) | TransactError::TooLarge { .. })) => {
-                    tracing::error!(%error, "what agents said cannot be written and is dropped");
-                }
+                // Decided and written on one state of the store, so only a fault of ours can be
+                // refused.
+                Err(TransactError::Aborted(error)) => fail(&error),
+            };
+            if let Some(left) = left {
+                whole &= !left.is_awaited();
+                self.intake.give_back(left);
             }
         }
         if whole {
@@ -315,6 +326,7 @@ impl Dispatcher {
             if node.after.is_none() {
                 self.registry.forget(id);
                 self.connections.remove(id);
+                self.intake.orphan(id.clone());
             } else if let Some(connection) = self.connections.get_mut(id) {
                 connection.touch_node();
                 touched.insert(id.clone());
@@ -322,6 +334,11 @@ impl Dispatcher {
         }
         if !changes.clusters.is_empty() {
             self.registry.set_period(period(view));
+            // Session messages carry the root certificate.
+            for (id, connection) in &mut self.connections {
+                connection.touch_node();
+                touched.insert(id.clone());
+            }
         }
         touched
     }
@@ -333,6 +350,7 @@ impl Dispatcher {
         for (node, _) in removed {
             self.registry.forget(&node);
         }
+        removed_nodes(view).into_iter().for_each(|node| self.intake.orphan(node));
         for connection in self.connections.values_mut() {
             connection.touch_all(view, now());
         }
@@ -450,6 +468,7 @@ impl Handler<Change> for Dispatcher {
             Change::Committed { changes, view } => self.touch(&changes, &view),
             Change::Resync { view } => self.touch_all(&view),
         };
+        self.write_soon(ctx);
         for node in touched {
             self.deliver(node, ctx);
         }

@@ -40,7 +40,7 @@ pub enum Fatal {
     #[error(transparent)]
     Raft(#[from] crate::raft::Error),
     /// The store is not what this node believes it to be.
-    #[error("{0}")]
+    #[error(transparent)]
     Cluster(Arc<cluster::Error>),
     /// One entry cannot hold the first objects.
     #[error("the first objects of the cluster are too large: {bytes} bytes")]
@@ -59,6 +59,7 @@ pub struct Leadership {
     parts: LeaderParts,
     on_fatal: OnFatal,
     tree: Tree,
+    life: Life,
     /// Outlives a life, as the loops do.
     held: Rc<RefCell<Held>>,
 }
@@ -67,7 +68,8 @@ pub struct Leadership {
 struct Held {
     bootstrap: Box<dyn Bootstrap>,
     term: Option<u64>,
-    leader: Option<Leader>,
+    /// The loops that run, and in which term they began.
+    leader: Option<(u64, Leader)>,
 }
 
 impl Leadership {
@@ -80,7 +82,8 @@ impl Leadership {
         tree: Tree,
     ) -> impl FnMut(Life) -> Self {
         let held = Rc::new(RefCell::new(Held { bootstrap, term: None, leader: None }));
-        move |_| Self {
+        move |life| Self {
+            life,
             store: store.clone(),
             parts: parts.clone(),
             on_fatal: on_fatal.clone(),
@@ -89,23 +92,42 @@ impl Leadership {
         }
     }
 
-    /// Stops the loops of an earlier term.
+    /// Stops the loops of an earlier term. They are held until they are gone: a life that dies
+    /// meanwhile leaves the rest to the next.
     fn stop(&mut self) -> Running<Self, ()> {
-        let leader = self.held.borrow_mut().leader.take();
+        let held = self.held.clone();
         let stopped = async move {
-            if let Some(leader) = leader {
+            let term = held.borrow().term;
+            let leader = held.borrow().leader.clone();
+            let Some((_, leader)) = leader.filter(|(began, _)| term != Some(*began)) else {
+                return;
+            };
+            if !planted!(LoopsOutliveTerm) {
                 leader.stop().await;
             }
+            held.borrow_mut().leader = None;
         };
         Box::pin(stopped.into_actor(self))
+    }
+
+    /// Leaves what belongs to the term that there is, and nothing else.
+    fn follow(&mut self, ctx: &mut Context<Self>) {
+        // What comes next waits until the loops of the last term are gone.
+        ctx.wait(self.stop().map(|(), leadership: &mut Self, ctx| {
+            let term = leadership.held.borrow().term;
+            if let Some(term) = term.filter(|term| leadership.awaits(*term)) {
+                leadership.begin(ctx, term);
+            }
+        }));
     }
 
     /// Writes what every leader relies on, unless it is there.
     fn seed(&mut self) -> Running<Self, Seeded> {
         let (node_id, founding) =
             (self.parts.node_id.clone(), self.held.borrow().bootstrap.founding());
+        let mut random = self.parts.environment.entropy.fork("leadership", self.life.0);
         let seeded = self.store.transact(move |head| {
-            cluster::seed(head, &node_id, founding.as_ref()).map_err(Arc::new)
+            cluster::seed(head, &node_id, founding.as_ref(), &mut random).map_err(Arc::new)
         });
         Box::pin(seeded.into_actor(self))
     }
@@ -129,7 +151,9 @@ impl Leadership {
                 let mut held = self.held.borrow_mut();
                 held.bootstrap.founded();
                 tracing::info!(term, "this manager leads");
-                held.leader = Some(Leader::start(&self.tree, &self.store, &self.parts));
+                let parts = self.parts.of_term(term);
+                let leader = Leader::start(&self.tree, &self.store, &parts);
+                held.leader = Some((term, leader));
             }
             Next::SeedAgain => {
                 tracing::debug!(term, "the leader's first write has to be repeated");
@@ -148,11 +172,8 @@ impl Actor for Leadership {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // An earlier life may have died between the news and the loops.
-        let unfinished = self.held.borrow().term.filter(|term| self.awaits(*term));
-        if let Some(term) = unfinished {
-            self.begin(ctx, term);
-        }
+        // An earlier life may have died between the news and what follows from it.
+        self.follow(ctx);
     }
 }
 
@@ -163,12 +184,7 @@ impl Handler<LeadershipChanged> for Leadership {
 
     fn handle(&mut self, changed: LeadershipChanged, ctx: &mut Context<Self>) {
         self.held.borrow_mut().term = changed.term;
-        // What comes next waits until the loops of the last term are gone.
-        ctx.wait(self.stop().map(move |(), leadership: &mut Self, ctx| {
-            if let Some(term) = changed.term {
-                leadership.begin(ctx, term);
-            }
-        }));
+        self.follow(ctx);
     }
 }
 

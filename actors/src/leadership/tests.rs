@@ -21,7 +21,10 @@ use crate::{
     dispatcher::{LocalManagers, Seat},
     environment::testing::environment,
     store::{View, testing},
-    supervision::{Address, Budget, Census},
+    supervision::{
+        Address, Budget, Census,
+        testing::{When, doom},
+    },
     tree::Loops,
 };
 
@@ -164,6 +167,30 @@ fn news_that_come_together_leave_the_last() {
 }
 
 #[test]
+fn the_loops_end_although_their_leadership_dies_of_the_news() {
+    run(Some(founding()), Duration::ZERO, async |rig| {
+        for (term, when) in [(2, When::AfterHandling), (3, When::BeforeHandling)] {
+            rig.lead(Some(term)).await;
+            sleep(SECOND).await;
+            assert_eq!(rig.loops(), 6);
+            doom("test/leadership", when);
+            let lost = LeadershipChanged { term: None };
+            if rig.leadership.send(lost).await.is_err() && when == When::BeforeHandling {
+                // As raft does.
+                sleep(SECOND).await;
+                rig.lead(None).await;
+            }
+            sleep(SECOND).await;
+            assert_eq!(rig.loops(), 0, "{when:?}");
+        }
+        rig.lead(Some(4)).await;
+        rig.lead(Some(4)).await;
+        sleep(SECOND).await;
+        assert_eq!(rig.loops(), 6, "news that come twice change nothing");
+    });
+}
+
+#[test]
 fn an_empty_log_of_a_node_that_founds_nothing_is_fatal() {
     run(None, Duration::ZERO, async |rig| {
         rig.lead(Some(2)).await;
@@ -213,6 +240,21 @@ fn a_new_leader_takes_over_in_the_middle() {
         assert_eq!(rig.running(), 9, "the restart delay");
         sleep(SECOND * 10).await;
         assert_eq!(rig.running(), 10);
+    });
+}
+
+#[test]
+fn no_two_terms_of_one_node_draw_the_same_ids() {
+    run(Some(founding()), Duration::ZERO, async |rig| {
+        for (term, replicas) in [(2, 3), (3, 6), (4, 9)] {
+            rig.lead(Some(term)).await;
+            rig.ask_for(replicas).await;
+            sleep(SECOND * 10).await;
+            assert_eq!(rig.running() as u64, replicas);
+            let reports = rig.census.report().into_iter();
+            let failures = reports.filter_map(|report| report.last_failure).collect::<Vec<_>>();
+            assert_eq!(failures, Vec::<String>::new(), "in term {term}");
+        }
     });
 }
 

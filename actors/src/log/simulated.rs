@@ -31,6 +31,17 @@ pub enum Crash {
     Power,
 }
 
+/// What a disk is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Read from a file.
+    Read,
+    /// Write to a file.
+    Write,
+    /// Make a file or the directory durable.
+    Sync,
+}
+
 /// What the disk does beside obeying.
 #[derive(Debug, Clone, Default)]
 pub struct Temper {
@@ -38,6 +49,8 @@ pub struct Temper {
     pub sync_time: Range<Duration>,
     /// After how many more syncs one fails.
     pub syncs_until_failure: Option<u64>,
+    /// What fails whenever it is asked for.
+    pub broken: Option<Operation>,
     /// How many bytes fit on the disk.
     pub capacity: Option<u64>,
     /// After how many more changes nothing has an effect any more, as when power goes.
@@ -179,7 +192,17 @@ impl Platters {
         if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
+    fn check(&self, operation: Operation) -> io::Result<()> {
+        match self.temper.broken == Some(operation) {
+            true => Err(io::Error::other("the simulated disk is broken")),
+            false => Ok(()),
+        }
+    }
+
     fn sync_fails(&mut self) -> bool {
+        if self.temper.broken == Some(Operation::Sync) {
+            return true;
+        }
         match &mut self.temper.syncs_until_failure {
             None => false,
             Some(0) => true,
@@ -432,6 +455,7 @@ impl File for Handle {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.mount.alive(|platters| platters.check(Operation::Read))?;
         self.contents(|contents| {
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
             let bytes = start
@@ -446,6 +470,7 @@ impl File for Handle {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).expect("it fits in memory");
         self.mount.change(|platters| {
+            platters.check(Operation::Write)?;
             let length = platters.files[&self.file].bytes.len();
             platters.room_for((offset + bytes.len()).saturating_sub(length) as u64)
         })?;

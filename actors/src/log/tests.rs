@@ -350,6 +350,24 @@ fn a_failed_sync_is_final_for_the_next_life_of_the_writer_too() {
     });
 }
 
+/// Found by seed 1 of the simulated cluster, once its disks could fail.
+#[test]
+fn what_a_failed_sync_left_in_the_page_cache_is_durable_once_it_is_recovered() {
+    simulate(async || {
+        let disk = SimulatedDisk::new(1);
+        let rig = Rig::begin(&disk).await;
+        rig.ask(append(1..=3, 1)).await.unwrap();
+        disk.set_temper(Temper { syncs_until_failure: Some(0), ..Temper::default() });
+        rig.ask(append(4..=5, 1)).await.unwrap_err();
+        let rig = rig.crash(&disk, Crash::Process);
+        let recovered = rig.recover().await.unwrap().entries;
+        assert_eq!(recovered.len(), 5, "the page cache has them");
+        rig.ask(append(6..=6, 1)).await.unwrap();
+        let rig = rig.crash(&disk, Crash::Power);
+        assert_eq!(rig.recover().await.unwrap().entries.len(), 6);
+    });
+}
+
 #[test]
 fn a_writer_that_died_is_recovered_before_it_appends() {
     simulate(async || {

@@ -122,7 +122,10 @@ pub(super) async fn run(
 
 async fn run_open(directory: &Directory, journal: &mut Journal, work: Work) -> Result<(), Error> {
     match work {
-        Work::Append { records, replies } => {
+        Work::Append { records, mut replies } => {
+            if planted!(AcknowledgeBeforeSync) {
+                replies.drain(..).for_each(|reply| answer(Ok(()), reply));
+            }
             let outcome = match records.is_empty() {
                 true => Ok(()),
                 false => journal.append(records).await,

@@ -163,6 +163,11 @@ pub(super) fn stamp(task: &Task) -> i128 {
     time.map_or(i128::MIN, moment::nanos)
 }
 
+/// The order in which tasks were made. Reports that come late do not change it.
+pub(super) fn made(task: &Task) -> (Option<i128>, &TaskId) {
+    (task.meta.created_at.as_ref().map(moment::nanos), &task.id)
+}
+
 /// The task with a higher desired state; `None` when it has that already, since managers never
 /// lower one.
 pub(super) fn raised(task: &Task, to: TaskState) -> Option<Arc<Task>> {

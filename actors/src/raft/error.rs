@@ -25,6 +25,9 @@ pub enum Error {
     /// The members in the snapshot cannot be read.
     #[error("the members in the snapshot cannot be read")]
     Members,
+    /// This member was taken out of the group, for ever.
+    #[error(transparent)]
+    Removed(#[from] super::Removed),
     /// raft-rs refuses the configuration.
     #[error("raft cannot begin: {0}")]
     Refused(String),

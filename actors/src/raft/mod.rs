@@ -8,25 +8,32 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use actix::Message;
 use protocol::raftpb;
 
+mod change;
+mod changing;
 mod error;
 mod logger;
 mod logic;
+mod members;
 mod membership;
 mod peer;
 mod reads;
+mod receiving;
 mod recovery;
 mod running;
+mod sending;
+mod slices;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod unsaved;
 
+pub use change::{ChangeError, Join, Joined, Removal, Remove, Removed, TransferLeadership};
 pub use error::Error;
 pub use peer::Peer;
 
 use crate::{
     log,
-    store::{MemoryStore, Published},
+    store::{Committed, MemoryStore, Published},
     supervision::{Address, Recipient},
 };
 
@@ -35,7 +42,8 @@ use crate::{
 pub struct Config {
     /// Whose log this is when it is new. Later the log says so itself, and the node must match.
     pub member: log::Member,
-    /// The first members of a new cluster, this one among them; the same list on each.
+    /// The first members of a new cluster, this one among them; the same list on each. Empty for a
+    /// member that joins: the leader tells it everything.
     pub founders: Vec<Founder>,
     /// How long a tick is.
     pub tick: Duration,
@@ -105,9 +113,9 @@ pub trait Transport: Send + Sync + 'static {
     fn send(&self, message: raftpb::Message);
 }
 
-/// A message from another member.
+/// A message from another member. A sender that was removed is told so.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), Removed>")]
 pub struct Receive(pub raftpb::Message);
 
 /// What became of what was sent to a member.
@@ -129,6 +137,8 @@ pub enum Delivery {
     SnapshotArrived,
     /// The snapshot did not arrive.
     SnapshotLost,
+    /// The member answers with [`Removed`]: this one is no member any more.
+    RefusedAsRemoved,
 }
 
 /// This member begins or ceases to lead. The store knows it already.
@@ -139,7 +149,8 @@ pub struct LeadershipChanged {
     pub term: Option<u64>,
 }
 
-/// The peer cannot go on, and no restart helps: the process has to end.
+/// The peer cannot go on, and no restart helps: the process has to end, or, where the error is
+/// [`Error::Removed`], to go on without being a manager.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Ended {
@@ -159,12 +170,20 @@ pub struct ReadIndex;
 pub struct NotLeading;
 
 /// Asks for what the peer knows to be committed from `from` on, as far as its log still has it.
-#[cfg(any(test, feature = "testing"))]
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Vec<crate::store::Committed>")]
+#[rtype(result = "LogPage")]
 pub struct GetCommitted {
     /// The first index of interest.
     pub from: u64,
+}
+
+/// A part of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPage {
+    /// The first index that the log still has.
+    pub begins: u64,
+    /// Entries without a gap, oldest first; about a mebibyte at most.
+    pub entries: Vec<Committed>,
 }
 
 /// Asks how the peer stands.
@@ -189,6 +208,12 @@ pub struct Status {
     pub last: u64,
     /// The members who vote.
     pub voters: Vec<u64>,
+    /// The members who have not caught up yet, and do not vote.
+    pub learners: Vec<u64>,
+    /// The entry that last changed who votes or learns.
+    pub members_since: u64,
+    /// Everybody who was a member once and never will be again.
+    pub removed: Vec<u64>,
     /// All members, with their nodes.
     pub members: Vec<Founder>,
 }

@@ -2,14 +2,16 @@
 
 use std::mem;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Response, ResponseFuture,
+    WrapFuture,
+};
 use raft::{Ready, SnapshotStatus, StateRole, eraftpb::MessageType};
 use tokio::sync::oneshot;
 
 use super::{
-    Config, Delivery, Ended, Error, GetStatus, Links, NotLeading, ReadIndex, Receive, Report,
-    Status,
-    logic::{self, Ours},
+    Config, Delivery, Ended, Error, GetCommitted, GetStatus, LeadershipChanged, Links, NotLeading,
+    ReadIndex, Receive, Removed, Report, Status, logic,
     recovery::{Beginning, Failure, ask, recover},
     running::Running,
     unsaved::{Batch, Held},
@@ -18,13 +20,17 @@ use crate::{
     log::{Append, Compact, InstallSnapshot, SaveSnapshot, SnapshotInfo},
     store::{Event, Events, Propose, Refused},
     supervised,
-    supervision::{Address, Life, Recipient, fail},
+    supervision::{Address, Closed, Life, Recipient, fail},
 };
+
+/// For how many snapshots entries are kept that a member will need which is being sent an earlier
+/// one.
+const HELD_INTERVALS: u64 = 10;
 
 /// One member of the raft group.
 pub struct Peer {
-    config: Config,
-    links: Links,
+    pub(super) config: Config,
+    pub(super) links: Links,
     /// Which life this is: what an earlier one said does not count any more.
     epoch: u64,
     proposals: Recipient<Propose>,
@@ -53,7 +59,7 @@ impl Peer {
         }
     }
 
-    fn running(&mut self) -> Option<&mut Running> {
+    pub(super) fn running(&mut self) -> Option<&mut Running> {
         match &mut self.stage {
             Stage::Member(running) => Some(running),
             Stage::Recovering | Stage::Ended => None,
@@ -77,35 +83,53 @@ impl Peer {
         ctx.run_later(self.config.tick, |peer, ctx| {
             peer.tick_later(ctx);
             // raft-rs panics when a member campaigns whose snapshot is not in yet.
-            if let Some(running) = peer.running().filter(|running| !running.is_installing()) {
-                running.node.tick();
+            if let Some(running) = peer.running() {
+                running.changing.tick();
+                running.tick_sending();
+                if !running.is_installing() {
+                    running.node.tick();
+                }
             }
+            peer.knock();
             peer.proceed(ctx);
         });
     }
 
     /// Ends for good, unless a new life may do better.
-    fn failed(&mut self, ctx: &mut Context<Self>, failure: Failure) {
+    pub(super) fn failed(&mut self, ctx: &mut Context<Self>, failure: Failure) {
         let error = match failure {
             Failure::LogRestarting => fail(&"the log died"),
             Failure::Ended(error) => error,
         };
+        self.end(ctx, error, Vec::new());
+    }
+
+    /// Ends for good: nobody hears of this member any more. The store does what is left.
+    fn end(&mut self, ctx: &mut Context<Self>, error: Error, mut events: Vec<Event>) {
         // Dropping the reads and telling the store answers everybody who waits.
         self.stage = Stage::Ended;
+        events.push(Event::Follow);
         let (epoch, ended) = (self.epoch, self.links.ended.clone());
-        let told = self.links.store.send(Events { epoch, events: vec![Event::Follow] });
+        let told = self.links.store.send(Events { epoch, events });
+        let leadership = self.links.leadership.clone();
         let announced = async move {
             told.await.ok();
+            leadership.send(LeadershipChanged { term: None }).await.ok();
             ended.send(Ended { error }).await.ok();
         };
         ctx.spawn(announced.into_actor(self));
     }
 
     /// Does everything that raft-rs wants done after an input.
-    fn proceed(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn proceed(&mut self, ctx: &mut Context<Self>) {
         loop {
             self.elect_sole_voter();
             let Some(running) = self.running() else { return };
+            running.deliver(Vec::new());
+            if running.removed {
+                let events = mem::take(&mut running.outbox);
+                return self.end(ctx, Removed.into(), events);
+            }
             if let Some(round) = running.reads.begin() {
                 running.node.read_index(round);
             }
@@ -126,13 +150,15 @@ impl Peer {
         running.reads.applied(running.applied);
         self.tell_store(ctx);
         self.announce(ctx);
+        self.change_members(ctx);
+        self.begin_sending(ctx);
     }
 
     /// Takes what raft-rs says, up to what the disk has to do.
     fn take(&mut self, mut ready: Ready) -> Result<(), Error> {
         let Self { links, stage: Stage::Member(running), .. } = self else { return Ok(()) };
         for message in ready.take_messages() {
-            links.transport.send(logic::to_wire(message));
+            links.transport.send(running.outgoing(message));
         }
         for state in ready.take_read_states() {
             running.reads.confirm(&state);
@@ -149,18 +175,24 @@ impl Peer {
             running.unsaved.set_hard_state(logic::to_hard_state(state));
         }
         let mut messages = ready.take_persisted_messages();
+        if planted!(SentBeforeSaved) {
+            messages.drain(..).for_each(|message| links.transport.send(logic::to_wire(message)));
+        }
         if !elects && !running.unsaved.elects() {
             // They acknowledge nothing that has to be durable; a leader must not wait for them.
             for message in messages.extract_if(.., |message| {
                 message.get_msg_type() == MessageType::MsgHeartbeatResponse
             }) {
-                links.transport.send(logic::to_wire(message));
+                links.transport.send(running.outgoing(message));
             }
         }
         running.deliver(ready.take_committed_entries());
         let number = ready.number();
         running.node.advance_append_async(ready);
         running.unsaved.hold(Held { number, elects, messages });
+        if running.forgets_removal() {
+            running.unsaved.hurry();
+        }
         Ok(())
     }
 
@@ -205,7 +237,7 @@ impl Peer {
         running.node.on_persist_ready(number);
         running.advance();
         for message in messages {
-            links.transport.send(logic::to_wire(message));
+            links.transport.send(running.outgoing(message));
         }
     }
 
@@ -263,11 +295,14 @@ impl Peer {
         }
         let Some(change) = running.announcements.pop_front() else { return };
         running.announcing = true;
-        ctx.spawn(leadership.send(change).into_actor(self).map(|_, peer, ctx| {
-            if let Some(running) = peer.running() {
-                running.announcing = false;
+        ctx.spawn(leadership.send(change).into_actor(self).map(move |told, peer, ctx| {
+            let Some(running) = peer.running() else { return };
+            running.announcing = false;
+            match told {
+                Ok(()) => peer.announce(ctx),
+                // Whoever heard it has died of it. The next tick says it again.
+                Err(Closed) => running.announcements.push_front(change),
             }
-            peer.announce(ctx);
         }));
     }
 
@@ -296,8 +331,10 @@ impl Peer {
 
     /// Forgets entries that a snapshot covers, but for a few.
     fn compact(&mut self, ctx: &mut Context<Self>, covered: u64) {
-        let (log, to) = (self.links.log.clone(), covered.saturating_sub(self.config.entries_kept));
+        let (log, kept) = (self.links.log.clone(), self.config.entries_kept);
+        let held_max = HELD_INTERVALS * self.config.snapshot_interval;
         let Some(running) = self.running() else { return };
+        let to = running.forgettable(covered, kept, held_max);
         running.saving_snapshot = false;
         running.snapshot_index = covered;
         running.node.mut_store().compact(to);
@@ -334,34 +371,24 @@ impl Handler<Propose> for Peer {
 }
 
 impl Handler<Receive> for Peer {
-    type Result = ();
+    type Result = Response<Result<(), Removed>>;
 
-    fn handle(&mut self, Receive(message): Receive, ctx: &mut Context<Self>) {
-        let Some(running) = self.running() else { return };
-        let from = message.from;
-        let raft = &running.node.raft;
-        let ours = Ours { id: raft.id, last_index: raft.raft_log.last_index() };
-        let committed = raft.raft_log.committed;
-        let storage = running.node.store();
-        let committed_term = |index| {
-            let place = (index <= committed).then(|| storage.place(index)).flatten();
-            place.map(|place| place.term)
-        };
-        let installing = running.is_installing();
-        let checked = logic::from_wire(message)
-            .and_then(|message| logic::check(&message, &ours, committed_term).map(|()| message));
-        match checked {
-            Ok(message) if installing && message.get_msg_type() == MessageType::MsgTimeoutNow => {
-                tracing::debug!(from, "no campaign before the snapshot is in");
-            }
-            Ok(message) => {
-                if let Err(error) = running.node.step(message) {
-                    tracing::debug!(from, %error, "raft does not take a message");
-                }
-            }
-            Err(reason) => tracing::warn!(from, %reason, "a message of a peer is dropped"),
+    fn handle(&mut self, Receive(message): Receive, ctx: &mut Context<Self>) -> Self::Result {
+        let Some(running) = self.running() else { return Response::reply(Ok(())) };
+        if running.node.store().membership().is_removed(message.from()) {
+            // Its vote may be needed once more as long as this member could forget.
+            let needed = running.forgets_removal();
+            return Response::reply(if needed { Ok(()) } else { Err(Removed) });
         }
-        self.proceed(ctx);
+        if let Some(place) = running.brings_news(&message) {
+            return self.read_snapshot(ctx, message, place);
+        }
+        running.step(message);
+        // Only what happens between two rounds can be batched.
+        if !planted!(BatchAppend) {
+            self.proceed(ctx);
+        }
+        Response::reply(Ok(()))
     }
 }
 
@@ -378,6 +405,7 @@ impl Handler<Report> for Peer {
                 Delivery::SnapshotLost => {
                     running.node.report_snapshot(to, SnapshotStatus::Failure);
                 }
+                Delivery::RefusedAsRemoved => return self.end(ctx, Removed.into(), Vec::new()),
             }
         }
         self.proceed(ctx);
@@ -406,16 +434,15 @@ impl Handler<GetStatus> for Peer {
     }
 }
 
-#[cfg(any(test, feature = "testing"))]
-impl Handler<super::GetCommitted> for Peer {
-    type Result = actix::MessageResult<super::GetCommitted>;
+impl Handler<GetCommitted> for Peer {
+    type Result = MessageResult<GetCommitted>;
 
     fn handle(
         &mut self,
-        super::GetCommitted { from }: super::GetCommitted,
+        GetCommitted { from }: GetCommitted,
         _: &mut Context<Self>,
     ) -> Self::Result {
-        let committed = self.running().map(|running| running.committed_since(from));
-        actix::MessageResult(committed.unwrap_or_default())
+        let page = self.running().map(|running| running.committed_since(from));
+        MessageResult(page.unwrap_or_default())
     }
 }

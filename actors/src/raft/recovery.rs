@@ -1,14 +1,12 @@
 //! How a peer begins: from its log, or with the first entries of a new cluster.
 
-use bytes::Bytes;
-use prost::Message;
-use protocol::{raftpb, wire::RaftMember};
+use protocol::wire::RaftMember;
 use raft::{RawNode, ReadOnlyOption, eraftpb::ConfState};
 
 use super::{
-    Config, Error, Founder, Links,
+    Config, Error, Founder, Links, Removed,
     logger::logger,
-    logic::{from_entry, from_hard_state},
+    logic::{Change, from_entry, from_hard_state},
     membership::Membership,
     storage::{Place, Storage},
 };
@@ -32,6 +30,9 @@ const UNCOMMITTED_BYTES: u64 = 64 << 20;
 
 /// How much is handed to the store at once.
 const COMMITTED_BYTES: u64 = 4 << 20;
+
+/// How many objects of a snapshot are read before others get their turn.
+const OBJECTS: usize = 128;
 
 /// The term of the entries that found a cluster.
 const FOUNDING_TERM: u64 = 1;
@@ -94,8 +95,9 @@ pub(super) async fn recover(config: &Config, links: &Links) -> Result<Beginning,
         }
     };
     // A crash may come between the two steps of founding.
-    if recovered.entries.is_empty() && recovered.snapshot.is_none() {
-        recovered = found(&config.founders);
+    let new = recovered.entries.is_empty() && recovered.snapshot.is_none();
+    if new && !config.founders.is_empty() {
+        recovered = found(&config.founders, &member);
         let hard_state = Some(recovered.hard_state);
         let _: () = ask(log, Append { entries: recovered.entries.clone(), hard_state }).await?;
     }
@@ -103,33 +105,31 @@ pub(super) async fn recover(config: &Config, links: &Links) -> Result<Beginning,
         Some(snapshot) => read_snapshot(log, snapshot).await?,
         None => View::default(),
     };
-    let node = start(config, links, member.raft_id, recovered)?;
+    let node = start(config, member.raft_id, recovered)?;
     Ok(Beginning { node, view })
 }
 
-/// The log of a cluster that begins: its founders join it, and that is agreed.
-fn found(founders: &[Founder]) -> Recovered {
-    let entries: Vec<_> =
-        (1..).zip(founders).map(|(index, founder)| joins(index, founder)).collect();
+/// The log of a cluster that begins: its founders join it, and that is agreed. This member is who
+/// its log says: its configuration may have been drawn anew since the log was begun.
+fn found(founders: &[Founder], own: &log::Member) -> Recovered {
+    let joins = |(index, founder): (u64, &Founder)| {
+        let is_own = founder.node_id == own.node_id;
+        joins(index, if is_own { own.raft_id } else { founder.raft_id }, founder)
+    };
+    let entries: Vec<_> = (1..).zip(founders).map(joins).collect();
     let commit = entries.len() as u64;
     let hard_state = HardState { term: FOUNDING_TERM, vote: 0, commit };
     Recovered { hard_state, entries, ..Recovered::default() }
 }
 
-fn joins(index: u64, founder: &Founder) -> Entry {
+fn joins(index: u64, raft_id: u64, founder: &Founder) -> Entry {
     let member = RaftMember {
-        raft_id: founder.raft_id,
+        raft_id,
         node_id: founder.node_id.clone(),
         addr: founder.address.clone(),
         status: Some(Default::default()),
     };
-    let change = raftpb::ConfChange {
-        r#type: Some(raftpb::ConfChangeType::ConfChangeAddNode.into()),
-        node_id: Some(founder.raft_id),
-        context: Some(member.encode_to_vec().into()),
-        ..Default::default()
-    };
-    let data = Bytes::from(change.encode_to_vec());
+    let data = Change::Votes(member).encode();
     Entry { index, term: FOUNDING_TERM, kind: EntryKind::ConfChange, data }
 }
 
@@ -137,30 +137,31 @@ async fn read_snapshot(log: &Address<Writer>, info: &SnapshotInfo) -> Result<Vie
     let (mut restore, mut from) = (Restore::default(), Some(Cursor::default()));
     while let Some(cursor) = from {
         let part = ask(log, ReadSnapshot { from: cursor }).await?;
-        for object in part.objects {
-            restore.add(&object)?;
+        for some in part.objects.chunks(OBJECTS) {
+            for object in some {
+                restore.add(object)?;
+            }
+            tokio::task::yield_now().await;
         }
         from = part.next;
     }
     Ok(restore.finish(info.index))
 }
 
-fn start(
-    config: &Config,
-    links: &Links,
-    raft_id: u64,
-    recovered: Recovered,
-) -> Result<RawNode<Storage>, Error> {
+fn start(config: &Config, raft_id: u64, recovered: Recovered) -> Result<RawNode<Storage>, Error> {
     let (cut, members) = match recovered.snapshot {
         Some(SnapshotInfo { index, term, membership }) => {
             let members = Membership::decode(membership).ok_or(Error::Members)?;
+            if members.1.is_removed(raft_id) {
+                return Err(Removed.into());
+            }
             (Place { index, term }, members)
         }
         None => (Place::default(), (ConfState::default(), Membership::default())),
     };
     let entries = recovered.entries.into_iter().map(from_entry).collect();
     let hard_state = from_hard_state(recovered.hard_state);
-    let storage = Storage::new(links.published.clone(), hard_state, members, cut, entries);
+    let storage = Storage::new(hard_state, members, cut, entries);
     let settings = raft::Config {
         id: raft_id,
         election_tick: config.election_ticks.start,
@@ -176,7 +177,7 @@ fn start(
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
         // It sends appends that followers acknowledge without having them.
-        batch_append: false,
+        batch_append: planted!(BatchAppend),
         ..raft::Config::default()
     };
     RawNode::new(&settings, storage, &logger()).map_err(|error| Error::Refused(error.to_string()))

@@ -4,27 +4,39 @@
 use std::{collections::VecDeque, mem};
 
 use bytes::Bytes;
-use prost::Message as _;
-use protocol::wire;
+use protocol::raftpb;
 use raft::{
-    RawNode, StateRole,
+    GetEntriesContext, ProgressState, RawNode, StateRole, Storage as _,
     eraftpb::{Entry, EntryType, Message, MessageType, Snapshot},
 };
 
 use super::{
-    Error, LeadershipChanged, Status, logic, membership::Membership, reads::Reads,
-    storage::Storage, unsaved::Unsaved,
+    Error, LeadershipChanged, LogPage, Status,
+    changing::Changing,
+    logic::{self, Change, Ours},
+    reads::Reads,
+    receiving::{self, Read, Receiving},
+    storage::{Place, RemovalEntry, Storage},
+    unsaved::Unsaved,
 };
 use crate::{
     log::{self, SnapshotInfo},
-    store::{Committed, Event, Propose, Refused, Restore, View},
+    store::{Committed, Event, Payload, Propose, Refused},
 };
+
+/// How much of the log is given at once.
+const PAGE_BYTES: u64 = 1 << 20;
 
 /// A member that takes part.
 pub(super) struct Running {
     pub(super) node: RawNode<Storage>,
     pub(super) unsaved: Unsaved,
     pub(super) reads: Reads,
+    pub(super) changing: Changing,
+    pub(super) receiving: Receiving,
+    /// Whether slices are on their way, of a snapshot that comes in and of one that goes out.
+    pub(super) is_reading: bool,
+    pub(super) is_encoding: bool,
     /// For the store, which is told one batch after the other.
     pub(super) outbox: Vec<Event>,
     pub(super) telling: bool,
@@ -40,15 +52,26 @@ pub(super) struct Running {
     pub(super) campaigned: bool,
     pub(super) snapshot_index: u64,
     pub(super) saving_snapshot: bool,
+    /// Committed entries from this member's own removal on, while it leads and the others would
+    /// miss it.
+    held_back: Vec<Entry>,
+    /// It was removed. raft-rs panics when it is asked anything after that.
+    pub(super) removed: bool,
 }
 
 impl Running {
     /// Begins with what is to be told first, after everything up to `index`.
     pub(super) fn new(node: RawNode<Storage>, recovered: Event, index: u64) -> Self {
+        let mut unsaved = Unsaved::default();
+        unsaved.set_durable_commit(node.raft.raft_log.committed);
         Self {
             node,
-            unsaved: Unsaved::default(),
+            unsaved,
             reads: Reads::default(),
+            changing: Changing::default(),
+            receiving: Receiving::default(),
+            is_reading: false,
+            is_encoding: false,
             outbox: vec![recovered],
             telling: false,
             delivered: index,
@@ -60,6 +83,8 @@ impl Running {
             campaigned: false,
             snapshot_index: index,
             saving_snapshot: false,
+            held_back: Vec::new(),
+            removed: false,
         }
     }
 
@@ -70,7 +95,9 @@ impl Running {
     /// A snapshot of the leader replaces the store.
     pub(super) fn install(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         let about = snapshot.get_metadata();
-        let (view, members) = decode(snapshot)?;
+        let Some(Read { view, membership: members, .. }) = self.receiving.take(about) else {
+            return Err(Error::Refused("raft takes a snapshot that nobody has read".to_owned()));
+        };
         let membership = members.encode(about.get_conf_state());
         let info = SnapshotInfo { index: about.get_index(), term: about.get_term(), membership };
         let objects = Box::new(view.encode());
@@ -80,6 +107,69 @@ impl Running {
         self.delivered = about.get_index();
         self.outbox.push(Event::Restore { view });
         Ok(())
+    }
+
+    /// The entry that a message's snapshot stands for, if raft-rs may want its objects.
+    pub(super) fn brings_news(&self, message: &raftpb::Message) -> Option<Place> {
+        let log = &self.node.raft.raft_log;
+        let current = message.term.unwrap_or_default() >= self.node.raft.term;
+        let ours = message.to == Some(self.node.raft.id);
+        receiving::place(message).filter(|place| {
+            let known = place.index <= log.committed || log.match_term(place.index, place.term);
+            ours && current && !known
+        })
+    }
+
+    /// Hands a message of a peer to raft-rs, unless that would panic on it.
+    pub(super) fn step(&mut self, mut message: raftpb::Message) {
+        let from = message.from;
+        // What raft-rs wants of a snapshot's data was read before.
+        receiving::take_data(&mut message);
+        let raft = &self.node.raft;
+        let ours = Ours { id: raft.id, last_index: raft.raft_log.last_index() };
+        let committed = raft.raft_log.committed;
+        let storage = self.node.store();
+        let committed_term = |index| {
+            let place = (index <= committed).then(|| storage.place(index)).flatten();
+            place.map(|place| place.term)
+        };
+        let installing = self.is_installing();
+        let checked = logic::from_wire(message)
+            .and_then(|message| logic::check(&message, &ours, committed_term).map(|()| message));
+        match checked {
+            Ok(message) if installing && message.get_msg_type() == MessageType::MsgTimeoutNow => {
+                tracing::debug!(from, "no campaign before the snapshot is in");
+            }
+            Ok(message) => {
+                let leads = matches!(
+                    message.get_msg_type(),
+                    MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
+                );
+                self.changing.heard(message.get_from(), leads);
+                if let Err(error) = self.node.step(message) {
+                    tracing::debug!(from, %error, "raft does not take a message");
+                }
+            }
+            Err(reason) => tracing::warn!(from, %reason, "a message of a peer is dropped"),
+        }
+    }
+
+    /// Keeps the snapshot for members that are far behind, as long as one needs it.
+    pub(super) fn tick_sending(&mut self) {
+        let raft = &self.node.raft;
+        let leads = raft.state == StateRole::Leader;
+        let on_its_way =
+            raft.prs().iter().any(|(_, progress)| progress.state == ProgressState::Snapshot);
+        let sending = &mut self.node.mut_store().sending;
+        if leads { sending.tick(on_its_way) } else { sending.drop_all() }
+    }
+
+    /// Up to where entries can be forgotten that a snapshot on disk covers, but for `kept`. Whoever
+    /// is being sent an earlier snapshot needs what is behind it, within reason.
+    pub(super) fn forgettable(&self, covered: u64, kept: u64, held_max: u64) -> u64 {
+        let to = covered.saturating_sub(kept);
+        let held = self.node.store().sending.index();
+        held.filter(|held| held + held_max >= covered).map_or(to, |held| to.min(held))
     }
 
     /// Tells raft-rs how much is applied. The store may have a snapshot before it is durable, which
@@ -97,11 +187,60 @@ impl Running {
         self.node.raft.raft_log.applied < self.node.store().cut_index()
     }
 
+    /// Hands committed entries to the store, up to this member's own removal.
     pub(super) fn deliver(&mut self, entries: Vec<Entry>) {
-        let Some(last) = entries.last() else { return };
-        self.delivered = last.get_index();
-        let committed = entries.into_iter().map(|entry| self.committed(entry)).collect();
-        self.outbox.push(Event::Apply(committed));
+        self.held_back.extend(entries);
+        let mut committed = Vec::new();
+        for entry in mem::take(&mut self.held_back) {
+            if self.removed {
+                break;
+            }
+            if !self.held_back.is_empty() || self.is_missed(&entry) {
+                self.held_back.push(entry);
+            } else {
+                self.delivered = entry.get_index();
+                committed.push(self.committed(entry));
+            }
+        }
+        if !committed.is_empty() {
+            self.outbox.push(Event::Apply(committed));
+        }
+    }
+
+    /// Whether this is the end of a leader, and most of the others do not know yet that it is
+    /// committed: they would wait for the vote of a member that is gone.
+    fn is_missed(&self, entry: &Entry) -> bool {
+        let raft = &self.node.raft;
+        let ends = RemovalEntry::of(entry).is_some_and(|removal| removal.member == raft.id);
+        if !ends || raft.state != StateRole::Leader {
+            return false;
+        }
+        let others: Vec<_> = self.voters().into_iter().filter(|voter| *voter != raft.id).collect();
+        let knows = |voter: &&u64| {
+            let progress = raft.prs().get(**voter);
+            progress.is_some_and(|progress| progress.committed_index >= entry.get_index())
+        };
+        others.iter().filter(knows).count() <= others.len() / 2
+    }
+
+    /// A message in the form of peers. A member that is being removed hears that this is committed
+    /// only once this member will remember it: it takes its vote with it.
+    pub(super) fn outgoing(&self, mut message: Message) -> raftpb::Message {
+        let leaving = self.node.store().removal().filter(|removal| {
+            removal.member == message.get_to() && self.unsaved.durable_commit() < removal.index
+        });
+        if let Some(removal) = leaving {
+            message.set_commit(message.get_commit().min(removal.index - 1));
+        }
+        logic::to_wire(message)
+    }
+
+    /// Whether a commit must be durable soon, since it removes a member.
+    pub(super) fn forgets_removal(&self) -> bool {
+        let committed = self.node.raft.raft_log.committed;
+        let durable = self.unsaved.durable_commit();
+        let removal = self.node.store().removal();
+        removal.is_some_and(|removal| durable < removal.index && removal.index <= committed)
     }
 
     fn committed(&mut self, mut entry: Entry) -> Committed {
@@ -109,22 +248,35 @@ impl Running {
         let data = match entry.get_entry_type() {
             EntryType::EntryNormal => mem::take(&mut entry.data),
             EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
-                self.change_members(&entry);
+                self.follow_change(&entry);
                 Bytes::new()
             }
         };
         Committed { index, term, data }
     }
 
-    fn change_members(&mut self, entry: &Entry) {
-        self.node.mut_store().membership_mut().follow(&entry.data);
-        let Some(change) = logic::conf_change(&entry.data) else { return };
-        match self.node.apply_conf_change(&change) {
-            Ok(members) => self.node.mut_store().set_members(members, entry.get_index()),
-            Err(error) => {
-                tracing::error!(index = entry.get_index(), %error, "a change of the members is refused");
+    fn follow_change(&mut self, entry: &Entry) {
+        let (index, own) = (entry.get_index(), self.node.raft.id);
+        let mut membership = self.node.store().membership().clone();
+        let change = Change::decode(&entry.data).filter(|change| membership.follow(change));
+        let Some(change) = change else {
+            return tracing::warn!(index, "a change of the members is ignored");
+        };
+        // The last voter cannot go, also not by itself.
+        if change == Change::Goes(own) && self.voters() != [own] {
+            self.removed = true;
+            return;
+        }
+        if let Some(change) = change.to_raft() {
+            match self.node.apply_conf_change(&change) {
+                Ok(members) => self.node.mut_store().set_members(members, index),
+                Err(error) => {
+                    return tracing::warn!(index, %error, "a change of the members is ignored");
+                }
             }
         }
+        self.node.mut_store().set_membership(membership);
+        self.changing.applied(index);
     }
 
     /// Notes when this member begins to lead, which is once everything is on its way to the store,
@@ -137,6 +289,7 @@ impl Running {
             self.outbox.push(Event::Follow);
             self.announcements.push_back(LeadershipChanged { term: None });
             self.reads.lost();
+            self.changing.lost();
         }
         let last = raft.raft_log.last_index();
         if let (None, Some(term)) = (self.leading, leads)
@@ -158,33 +311,41 @@ impl Running {
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.set_from(raft.id);
-        let entry = |data| {
+        let entry = |payload| {
             let mut entry = Entry::default();
-            entry.set_data(data);
+            match payload {
+                Payload::Request(data) => entry.set_data(data),
+                Payload::Members(change) => {
+                    entry.set_entry_type(EntryType::EntryConfChange);
+                    entry.set_data(change);
+                }
+            }
             entry
         };
         message.set_entries(entries.into_iter().map(entry).collect());
-        // Nothing but its limit on what is in flight can refuse a leader's own proposal.
+        // Its limit on what is in flight, or another that is to lead: both pass.
         raft.step(message).map_err(|_| Refused::Busy)
     }
 
-    #[cfg(any(test, feature = "testing"))]
-    pub(super) fn committed_since(&self, from: u64) -> Vec<Committed> {
-        use raft::{GetEntriesContext, Storage as _};
+    pub(super) fn committed_since(&self, from: u64) -> LogPage {
         let (storage, raft) = (self.node.store(), &self.node.raft);
-        let from = from.max(storage.first_index().unwrap_or(1));
+        let begins = storage.cut_index() + 1;
+        let from = from.max(begins);
         // What is not stable yet is in the storage already.
         let to = raft.raft_log.committed.min(storage.last_index().unwrap_or_default()) + 1;
         if from >= to {
-            return Vec::new();
+            return LogPage { begins, entries: Vec::new() };
         }
-        let entries = storage.entries(from, to, None, GetEntriesContext::empty(false));
+        let entries = storage.entries(from, to, PAGE_BYTES, GetEntriesContext::empty(false));
         let committed = entries.unwrap_or_default().into_iter().map(|entry| Committed {
             index: entry.get_index(),
             term: entry.get_term(),
-            data: entry.data,
+            data: match entry.get_entry_type() {
+                EntryType::EntryNormal => entry.data,
+                EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => Bytes::new(),
+            },
         });
-        committed.collect()
+        LogPage { begins, entries: committed.collect() }
     }
 
     pub(super) fn status(&self) -> Status {
@@ -197,17 +358,10 @@ impl Running {
             applied: self.applied,
             last: raft.raft_log.last_index(),
             voters: self.voters(),
+            learners: self.node.store().members().get_learners().to_vec(),
+            members_since: self.node.store().members_since(),
+            removed: self.node.store().membership().removed().collect(),
             members: self.node.store().membership().shown(),
         }
     }
-}
-
-/// The objects and the members that another manager sent.
-fn decode(snapshot: &Snapshot) -> Result<(View, Membership), Error> {
-    let sent = wire::Snapshot::decode(snapshot.data.clone())
-        .map_err(|error| Error::Refused(format!("the leader's snapshot is damaged: {error}")))?;
-    let mut restore = Restore::default();
-    restore.add_snapshot(sent.store.unwrap_or_default());
-    let members = Membership::of(sent.membership.unwrap_or_default().members);
-    Ok((restore.finish(snapshot.get_metadata().get_index()), members))
 }

@@ -4,27 +4,48 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use prost::Message;
-use protocol::wire;
 use raft::{
     GetEntriesContext, RaftState, Storage as Reader, StorageError,
-    eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata},
+    eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot, SnapshotMetadata},
 };
 
-use super::membership::Membership;
-use crate::store::{Published, View};
+use super::{logic::Change, membership::Membership, sending::Sending};
+use crate::store::View;
 
 /// Entries behind the last compaction, and what raft must remember beside them.
 pub(super) struct Storage {
-    published: Published,
     hard_state: HardState,
     members: ConfState,
     membership: Membership,
     /// The entry that last changed the members.
     members_since: u64,
+    /// The newest entry that removes a member, committed or not.
+    removal: Option<RemovalEntry>,
     /// The last entry that is no longer here.
     cut: Place,
     entries: VecDeque<Entry>,
+    /// What members get that need what is no longer here.
+    pub(super) sending: Sending,
+}
+
+/// An entry that removes a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RemovalEntry {
+    pub(super) index: u64,
+    pub(super) member: u64,
+}
+
+impl RemovalEntry {
+    /// Returns what an entry removes, if it does.
+    pub(super) fn of(entry: &Entry) -> Option<Self> {
+        if entry.get_entry_type() == EntryType::EntryNormal {
+            return None;
+        }
+        match Change::decode(&entry.data)? {
+            Change::Goes(member) => Some(Self { index: entry.get_index(), member }),
+            Change::Learns(_) | Change::Votes(_) | Change::Moves(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,20 +56,20 @@ pub(super) struct Place {
 
 impl Storage {
     pub(super) fn new(
-        published: Published,
         hard_state: HardState,
         (members, membership): (ConfState, Membership),
         cut: Place,
         entries: Vec<Entry>,
     ) -> Self {
         Self {
-            published,
             hard_state,
             members,
             membership,
             members_since: cut.index,
+            removal: entries.iter().filter_map(RemovalEntry::of).last(),
             cut,
             entries: entries.into(),
+            sending: Sending::default(),
         }
     }
 
@@ -72,6 +93,8 @@ impl Storage {
         let keep = first.get_index().saturating_sub(self.cut.index + 1);
         self.entries.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
         self.entries.extend(entries.iter().cloned());
+        let removal = entries.iter().filter_map(RemovalEntry::of).last();
+        self.removal = removal.or(self.removal);
     }
 
     /// Whether a hard state has another term or vote than the last one.
@@ -97,8 +120,17 @@ impl Storage {
         &self.membership
     }
 
-    pub(super) fn membership_mut(&mut self) -> &mut Membership {
-        &mut self.membership
+    pub(super) fn members_since(&self) -> u64 {
+        self.members_since
+    }
+
+    /// The newest entry that removes a member. It may have been replaced since it was seen.
+    pub(super) fn removal(&self) -> Option<RemovalEntry> {
+        self.removal
+    }
+
+    pub(super) fn set_membership(&mut self, membership: Membership) {
+        self.membership = membership;
     }
 
     /// What a snapshot on disk says of the members now.
@@ -134,20 +166,26 @@ impl Storage {
         self.place(index).filter(|place| place.index > 0 && place.index >= self.members_since)
     }
 
+    /// Begins the snapshot that a member waits for, of a view with all that this member knows of
+    /// the others; returns whether it did.
+    pub(super) fn begin_sending(&mut self, view: &View) -> bool {
+        let Some(place) = self.coverable(view.index()).filter(|_| self.sending.is_wanted()) else {
+            return false;
+        };
+        let mut about = SnapshotMetadata::default();
+        about.set_index(place.index);
+        about.set_term(place.term);
+        about.set_conf_state(self.members.clone());
+        self.sending.begin(about, self.membership.to_snapshot(), view);
+        true
+    }
+
     pub(super) fn place(&self, index: u64) -> Option<Place> {
         if index == self.cut.index {
             return Some(self.cut);
         }
         self.entry(index).map(|entry| Place { index, term: entry.get_term() })
     }
-}
-
-/// A snapshot in the form of peers.
-fn encode(view: &View, membership: &Membership) -> Bytes {
-    let store = Some(view.to_snapshot());
-    let membership = wire::ClusterSnapshot { members: membership.list(), removed: Vec::new() };
-    let membership = Some(membership);
-    wire::Snapshot { store, membership, ..Default::default() }.encode_to_vec().into()
 }
 
 impl Reader for Storage {
@@ -190,20 +228,10 @@ impl Reader for Storage {
         Ok(self.last())
     }
 
-    /// The store as it is now, for a follower that is too far behind for entries.
-    fn snapshot(&self, request_index: u64, _: u64) -> raft::Result<Snapshot> {
-        let view = self.published.view();
-        let Some(place) = self.coverable(view.index()).filter(|at| at.index >= request_index)
-        else {
-            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
-        };
-        let mut metadata = SnapshotMetadata::default();
-        metadata.set_index(place.index);
-        metadata.set_term(place.term);
-        metadata.set_conf_state(self.members.clone());
-        let mut snapshot = Snapshot::default();
-        snapshot.set_metadata(metadata);
-        snapshot.set_data(encode(&view, &self.membership));
-        Ok(snapshot)
+    /// For a follower that is too far behind for entries. It is not there at once: raft-rs asks
+    /// again with every answer to a heartbeat.
+    fn snapshot(&self, _: u64, to: u64) -> raft::Result<Snapshot> {
+        let snapshot = self.sending.give(to, self.cut.index);
+        snapshot.ok_or_else(|| StorageError::SnapshotTemporarilyUnavailable.into())
     }
 }

@@ -1,7 +1,10 @@
 //! Peers with production logs on simulated disks, alone and as three.
 
 mod decisions;
+mod members;
 mod rig;
+mod snapshots;
+mod watching;
 
 use std::time::Duration;
 
@@ -52,6 +55,28 @@ fn what_was_acknowledged_is_there_after_any_crash() {
 }
 
 #[test]
+fn a_founder_killed_anywhere_in_its_founding_leads_in_the_end() {
+    run(async || {
+        for changes in 0..24 {
+            let mut machine = Machine::alone(changes);
+            machine
+                .disk
+                .set_temper(Temper { changes_until_off: Some(changes), ..Temper::default() });
+            machine.start();
+            sleep(TICK / 2).await;
+            machine.crash(Crash::Process);
+            machine.disk.set_temper(Temper::default());
+            // Each start of a founder draws its id anew.
+            machine.config.member.raft_id = 99;
+            machine.config.founders[0].raft_id = 99;
+            machine.start();
+            machine.until_leading().await;
+            create(&machine.store(), "a").await.expect("written");
+        }
+    });
+}
+
+#[test]
 fn snapshots_and_compaction_lose_nothing() {
     run(async || {
         let mut machine = Machine::alone(3);
@@ -78,6 +103,35 @@ fn snapshots_and_compaction_lose_nothing() {
 }
 
 #[test]
+fn the_log_is_given_in_pages_as_far_back_as_it_goes() {
+    run(async || {
+        let mut machine = Machine::alone(6);
+        machine.config.snapshot_interval = 50;
+        machine.config.entries_kept = 30;
+        machine.start();
+        machine.until_leading().await;
+        for number in 0..60 {
+            create(&machine.store(), &format!("s{number}")).await.expect("written");
+        }
+        sleep(Duration::from_secs(1)).await;
+        let ask = async |from| machine.peer().send(GetCommitted { from }).await.expect("alive");
+        let LogPage { begins, entries } = ask(1).await;
+        assert!(begins > 1, "the snapshot has covered some");
+        let last = machine.store().view().index();
+        let indices: Vec<_> = entries.iter().map(|entry| entry.index).collect();
+        assert_eq!(indices, (begins..=last).collect::<Vec<_>>());
+        assert_eq!(ask(last).await.entries, entries[entries.len() - 1..]);
+        assert_eq!(ask(last + 1).await, LogPage { begins, entries: Vec::new() });
+        let large = "x".repeat(400 << 10);
+        for number in 0..5 {
+            create(&machine.store(), &format!("{number}{large}")).await.expect("written");
+        }
+        let page = ask(last + 1).await;
+        assert!((1..5).contains(&page.entries.len()), "{} of two megabytes", page.entries.len());
+    });
+}
+
+#[test]
 fn a_peer_that_dies_begins_again_with_its_store() {
     run(async || {
         let mut machine = Machine::alone(4);
@@ -90,6 +144,17 @@ fn a_peer_that_dies_begins_again_with_its_store() {
         assert_eq!(*machine.told.borrow(), [None, Some(2), None, Some(3)]);
         create(&machine.store(), "b").await.expect("written");
         assert_eq!(machine.names(), ["a", "b"]);
+    });
+}
+
+#[test]
+fn news_that_somebody_has_died_of_are_told_again() {
+    run(async || {
+        let mut machine = Machine::alone(15);
+        machine.start();
+        doom("machine/listener", When::BeforeHandling);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(*machine.told.borrow(), [None, Some(2)]);
     });
 }
 
@@ -190,35 +255,6 @@ fn a_leader_that_is_cut_off_says_that_it_does_not_know() {
         for machine in &machines {
             assert_eq!(machine.names(), ["after", "before"]);
         }
-    });
-}
-
-#[test]
-fn a_member_that_is_far_behind_gets_a_snapshot() {
-    run(async || {
-        let network = Network::default();
-        let mut machines = network.three(10);
-        for machine in &mut machines {
-            machine.config.snapshot_interval = 10;
-            machine.config.entries_kept = 2;
-            machine.start();
-        }
-        let leader = network.until_leader(&machines).await;
-        let behind = (leader + 1) % 3;
-        machines[behind].crash(Crash::Power);
-        for number in 0..50 {
-            create(&machines[leader].store(), &format!("s{number}")).await.expect("written");
-        }
-        machines[behind].start();
-        sleep(Duration::from_secs(10)).await;
-        assert_eq!(machines[behind].names().len(), 50);
-        machines[behind].store().view().verify_indices();
-        machines[behind].crash(Crash::Power);
-        machines[behind].start();
-        sleep(Duration::from_secs(10)).await;
-        assert_eq!(machines[behind].names().len(), 50, "also from its own disk");
-        let status = machines[behind].peer().send(GetStatus).await.expect("alive");
-        assert_eq!(status.expect("a member").members, machines[0].config.founders);
     });
 }
 

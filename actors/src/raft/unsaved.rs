@@ -15,8 +15,17 @@ pub(super) struct Unsaved {
     /// that is forgotten is found again.
     hard_state: Option<HardState>,
     held: VecDeque<Held>,
-    /// The last of `held` that the write on the way covers.
-    writing: Option<u64>,
+    /// The write on the way.
+    writing: Option<Writing>,
+    /// Up to where this member remembers that entries are committed, whatever happens to it.
+    durable_commit: u64,
+}
+
+struct Writing {
+    /// The last of `held` that it covers.
+    number: u64,
+    /// What it says is committed.
+    commit: u64,
 }
 
 /// One write to the log.
@@ -47,6 +56,20 @@ impl Unsaved {
             self.next.hard_state = self.hard_state;
         }
         self.held.push_back(held);
+    }
+
+    /// The log says so when a life begins.
+    pub(super) fn set_durable_commit(&mut self, commit: u64) {
+        self.durable_commit = commit;
+    }
+
+    pub(super) fn durable_commit(&self) -> u64 {
+        self.durable_commit
+    }
+
+    /// Writes the newest hard state soon, even where only the commit has changed.
+    pub(super) fn hurry(&mut self) {
+        self.next.hard_state = self.hard_state;
     }
 
     pub(super) fn set_hard_state(&mut self, hard_state: HardState) {
@@ -84,17 +107,20 @@ impl Unsaved {
         if self.writing.is_some() {
             return None;
         }
-        self.writing = Some(self.held.back()?.number);
+        let number = self.held.back()?.number;
         let mut batch = std::mem::take(&mut self.next);
         if !batch.is_empty() {
             batch.hard_state = self.hard_state.take();
         }
+        let commit = batch.hard_state.map_or(0, |state| state.commit);
+        self.writing = Some(Writing { number, commit });
         Some(batch)
     }
 
     /// The write on the way is durable: up to which number, and what may be said now.
     pub(super) fn saved(&mut self) -> Option<(u64, Vec<Message>)> {
-        let number = self.writing.take()?;
+        let Writing { number, commit } = self.writing.take()?;
+        self.durable_commit = self.durable_commit.max(commit);
         let covered = self.held.partition_point(|held| held.number <= number);
         let messages = self.held.drain(..covered).flat_map(|held| held.messages).collect();
         Some((number, messages))

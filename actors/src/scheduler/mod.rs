@@ -6,34 +6,37 @@ mod logic;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
-use protocol::{
-    id::TaskId,
-    objects::{Task, TaskState},
-    wire::{node_spec::Availability, node_status::State},
-};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use protocol::objects::Task;
 
-use self::logic::{
-    failures::Failures,
-    nodes::Nodes,
-    place::{Decision, place},
-    queue::{Queue, waits},
+use self::logic::decision::{results, unpublish, write};
+pub use self::logic::{
+    board::Board,
+    decision::{Decision, Outcome, Unused},
+    explain::{Explanation, Lack, Miss, explain},
+    filter::Filter,
 };
 use crate::{
     agenda::Room,
     environment::Environment,
-    store::{self, Change, Changes, Store, TransactError, Transaction, View},
+    store::{self, CHANGES_PER_TRANSACTION, Change, Store, TransactError},
     supervised,
     supervision::{Address, Life, Recipient, fail},
 };
 
-/// How many groups one pass looks at; the rest has its turn after other messages.
-const GROUPS_PER_PASS: usize = 64;
+/// How many nodes and tasks one pass looks at, which takes a few milliseconds; the rest has its
+/// turn after other messages.
+pub const STEPS_PER_PASS: usize = 4096;
+
+/// How many transactions may be on their way, and as many more may be ready: the store, which
+/// commits together what it has, finds the next when it is through. Few enough that what changes
+/// meanwhile does not make most of them fail.
+const WRITES_MAX: usize = 16;
 
 /// How long to wait after a transaction that was not written, or may not have been.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -41,35 +44,39 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How often failures that are not recent any more are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(5 * 60);
 
+/// In debug builds, after how many changes the accounting of a small cluster is checked.
+const VERIFY_EVERY: u64 = 32;
+
 /// The scheduler. One lives where the leader does.
 pub struct Scheduler {
     store: Store,
     environment: Environment,
     changes: Recipient<Change>,
-    nodes: Nodes,
-    queue: Queue,
-    failures: Failures,
-    /// Assigned by this scheduler, and not yet seen in a committed view.
-    assumed: BTreeMap<TaskId, Arc<Task>>,
-    /// The committed state that `nodes` and `queue` show.
-    view: View,
-    busy: Busy,
-}
-
-/// What keeps the next pass waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Busy {
-    No,
+    board: Board,
     /// The next pass is on its way through the mailbox.
-    Passing,
-    /// A transaction, or the pause after one, is on its way.
-    Writing,
+    is_passing: bool,
+    /// A transaction was not written lately.
+    is_pausing: bool,
+    /// Something may have been written that is neither committed nor promised here.
+    is_unsure: bool,
+    /// How many transactions are on their way.
+    writes: usize,
+    /// The next transactions.
+    ready: VecDeque<Write>,
+    /// What the head refused although nothing had changed here: it is decided again with the next
+    /// change, or after a pause.
+    refused: Vec<Decision>,
+    /// How many changes were followed.
+    followed: u64,
 }
 
-/// Looks at the next groups.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Pass;
+/// What one transaction decides, and the tasks as they are to be.
+struct Write {
+    decisions: Arc<Vec<Decision>>,
+    results: Vec<Arc<Task>>,
+    /// How many changes had been followed.
+    followed: u64,
+}
 
 impl Scheduler {
     /// The scheduler of a manager that leads; for `Tree::child_with_address`.
@@ -78,102 +85,156 @@ impl Scheduler {
             store,
             environment,
             changes: own.recipient(),
-            nodes: Nodes::default(),
-            queue: Queue::default(),
-            failures: Failures::default(),
-            assumed: BTreeMap::new(),
-            view: View::default(),
-            busy: Busy::No,
+            board: Board::default(),
+            is_passing: false,
+            is_pausing: false,
+            is_unsure: true,
+            writes: 0,
+            ready: VecDeque::new(),
+            refused: Vec::new(),
+            followed: 0,
         }
-    }
-
-    /// Begins anew with a view.
-    fn resync(&mut self, view: View) {
-        self.nodes = Nodes::of(&view);
-        self.queue = Queue::of(&view);
-        self.assumed.retain(|id, _| view.task(id).is_some_and(|task| waits(task)));
-        for task in self.assumed.values() {
-            self.nodes.replace(None, Some(task));
-        }
-        self.view = view;
-    }
-
-    /// Follows what was committed.
-    fn follow(&mut self, view: View, changes: &Changes) {
-        let now = now();
-        let mut has_room = false;
-        for (id, touched) in &changes.tasks {
-            let (before, after) = (touched.before.as_deref(), touched.after.as_ref());
-            if let (Some(before), Some(after)) = (before, after) {
-                self.failures.note(before, after, now);
-            }
-            // What was assumed has come true, or something else has.
-            if let Some(assumed) = self.assumed.remove(id) {
-                self.nodes.replace(Some(&assumed), None);
-            }
-            has_room |= self.nodes.replace(before, after);
-            self.queue.replace(before, after.map(|task| &**task));
-        }
-        for (id, touched) in &changes.nodes {
-            match &touched.after {
-                Some(node) => self.nodes.put(&view, node),
-                None => self.nodes.remove(id),
-            }
-        }
-        if has_room || !changes.nodes.is_empty() {
-            self.queue.all_due();
-        }
-        self.view = view;
     }
 
     fn proceed(&mut self, ctx: &mut Context<Self>) {
-        if self.busy == Busy::No && !self.queue.is_idle() {
-            self.busy = Busy::Passing;
-            ctx.notify(Pass);
+        self.send(ctx);
+        let may_pass = !self.is_passing && !self.is_pausing && !self.is_unsure;
+        if may_pass && self.room() > 0 && !self.board.is_idle() {
+            self.is_passing = true;
+            // A message to itself would be handled before the other actors of this thread.
+            let next = tokio::task::yield_now().into_actor(self);
+            ctx.spawn(next.map(|(), scheduler, ctx| scheduler.pass(ctx)));
         }
     }
 
-    /// Decides about some groups.
-    fn decide(&mut self) -> Vec<Decision> {
-        let (now, time) = (now(), self.environment.clock.now());
-        let (mut decisions, mut room) = (Vec::new(), Room::new());
-        for _ in 0..GROUPS_PER_PASS {
-            let Some(ids) = self.queue.next() else { break };
-            let tasks = ids.iter().filter(|id| !self.assumed.contains_key(id));
-            let waiting: Vec<_> = tasks.filter_map(|id| self.view.task(id).cloned()).collect();
-            let (decided, whole) =
-                place(&mut self.nodes, &waiting, &self.failures, (now, time), &mut room);
-            decisions.extend(decided);
-            if let Some(task) = waiting.first().filter(|_| !whole) {
-                self.queue.due_again(task);
-                break;
-            }
+    /// Decides about some tasks.
+    fn pass(&mut self, ctx: &mut Context<Self>) {
+        self.is_passing = false;
+        if self.is_unsure {
+            return;
         }
-        for Decision { after, .. } in &decisions {
-            if !after.node_id.is_empty() {
-                self.assumed.insert(after.id.clone(), after.clone());
-            }
+        let decisions_max = self.room() * CHANGES_PER_TRANSACTION;
+        let decisions = self.board.decide(now(), STEPS_PER_PASS, decisions_max);
+        self.prepare_all(decisions);
+        let unused = self.board.take_unused();
+        if !unused.is_empty() {
+            self.give_back(ctx, unused);
         }
-        decisions
+        self.proceed(ctx);
     }
 
-    fn write(&mut self, ctx: &mut Context<Self>, decisions: Vec<Decision>) {
-        self.busy = Busy::Writing;
-        let written = decisions.clone();
-        let outcome = self.store.transact(move |head| write(head, written));
-        ctx.spawn(outcome.into_actor(self).map(move |outcome, scheduler, ctx| {
-            scheduler.written(ctx, decisions, outcome);
+    /// How many more transactions may be decided.
+    fn room(&self) -> usize {
+        (2 * WRITES_MAX).saturating_sub(self.writes + self.ready.len()).min(WRITES_MAX)
+    }
+
+    /// Waits until whatever was written is committed, by a life before this one as well, and begins
+    /// anew with the whole: what is on its way counts on its node (SCHED-2).
+    fn make_sure(&mut self, ctx: &mut Context<Self>) {
+        self.is_unsure = true;
+        for Write { decisions, .. } in std::mem::take(&mut self.ready) {
+            decisions.iter().for_each(|decision| self.board.failed(decision));
+        }
+        let outcome = self.store.transact(|_| Ok::<_, store::Error>(()));
+        ctx.spawn(outcome.into_actor(self).map(|outcome, scheduler, ctx| match outcome {
+            Ok(()) => {
+                scheduler.is_unsure = false;
+                scheduler.store.subscribe("scheduler", scheduler.changes.clone());
+            }
+            Err(_) => drop(ctx.run_later(PAUSE, Self::make_sure)),
         }));
     }
 
-    fn written(
+    /// Makes decisions ready to be written, in as many transactions as it takes.
+    fn prepare_all(&mut self, decisions: Vec<Decision>) {
+        let (mut together, mut room) = (Vec::new(), Room::new());
+        for decision in decisions {
+            if !room.take([&*decision.task]) {
+                self.prepare(std::mem::take(&mut together));
+                room = Room::new();
+                room.take([&*decision.task]);
+            }
+            together.push(decision);
+        }
+        if !together.is_empty() {
+            self.prepare(together);
+        }
+    }
+
+    fn prepare(&mut self, decisions: Vec<Decision>) {
+        let results = results(&decisions, self.environment.clock.now());
+        let followed = self.followed;
+        self.ready.push_back(Write { decisions: Arc::new(decisions), results, followed });
+    }
+
+    /// Sends what is ready, as much as may be on its way.
+    fn send(&mut self, ctx: &mut Context<Self>) {
+        while self.writes < WRITES_MAX
+            && !self.is_pausing
+            && let Some(next) = self.ready.pop_front()
+        {
+            self.write(ctx, next);
+        }
+    }
+
+    fn write(&mut self, ctx: &mut Context<Self>, next: Write) {
+        let Write { decisions, results, followed } = next;
+        self.writes += 1;
+        let written = decisions.clone();
+        let outcome = self.store.transact(move |head| write(head, &written, results));
+        ctx.spawn(outcome.into_actor(self).map(move |outcome, scheduler, ctx| {
+            if matches!(outcome, Err(TransactError::TooLarge { .. })) && decisions.len() > 1 {
+                scheduler.writes -= 1;
+                let mut first = Arc::unwrap_or_clone(decisions);
+                let second = first.split_off(first.len() / 2);
+                scheduler.prepare(first);
+                scheduler.prepare(second);
+                return scheduler.proceed(ctx);
+            }
+            let failed = scheduler.conclude(ctx, outcome, || (0..decisions.len()).collect());
+            let failed = failed.into_iter().filter_map(|position| decisions.get(position));
+            scheduler.refused.extend(failed.cloned());
+            if scheduler.followed > followed {
+                scheduler.decide_refused();
+            } else if !scheduler.refused.is_empty() {
+                // Decided again at once it would be refused again, for as long as nothing changes.
+                ctx.run_later(PAUSE, |scheduler, ctx| {
+                    scheduler.decide_refused();
+                    scheduler.proceed(ctx);
+                });
+            }
+            scheduler.proceed(ctx);
+        }));
+    }
+
+    fn decide_refused(&mut self) {
+        for decision in std::mem::take(&mut self.refused) {
+            self.board.failed(&decision);
+        }
+    }
+
+    fn give_back(&mut self, ctx: &mut Context<Self>, unused: Vec<Unused>) {
+        self.writes += 1;
+        let written = unused.clone();
+        let outcome =
+            self.store.transact(move |head| unpublish(head, &written).map(|()| Vec::new()));
+        ctx.spawn(outcome.into_actor(self).map(move |outcome, scheduler, ctx| {
+            let failed = scheduler.conclude(ctx, outcome, || unused);
+            scheduler.board.not_given_back(failed);
+            scheduler.proceed(ctx);
+        }));
+    }
+
+    /// A transaction is over. Returns what was not written of `asked`.
+    fn conclude<T>(
         &mut self,
         ctx: &mut Context<Self>,
-        decisions: Vec<Decision>,
-        outcome: Result<Vec<Decision>, TransactError<store::Error>>,
-    ) {
-        let (failed, pause) = match outcome {
-            Ok(failed) => (failed, Duration::ZERO),
+        outcome: Result<Vec<T>, TransactError<store::Error>>,
+        asked: impl FnOnce() -> Vec<T>,
+    ) -> Vec<T> {
+        self.writes -= 1;
+        match outcome {
+            Ok(failed) => failed,
             Err(TransactError::Aborted(error)) => fail(&error),
             Err(
                 error @ (TransactError::NotWritten(_)
@@ -181,49 +242,24 @@ impl Scheduler {
                 | TransactError::TooLarge { .. }),
             ) => {
                 tracing::debug!(%error, "assignments were not written");
-                (decisions, PAUSE)
+                if error == TransactError::OutcomeUnknown && !self.is_unsure {
+                    self.make_sure(ctx);
+                }
+                self.pause(ctx);
+                asked()
             }
-        };
-        for Decision { before, .. } in failed {
-            // Whoever has changed it meanwhile is announced, or has been.
-            if let Some(assumed) = self.assumed.remove(&before.id) {
-                self.nodes.replace(Some(&assumed), None);
-            }
-            self.queue.due_again(&before);
         }
-        if pause.is_zero() {
-            self.busy = Busy::No;
-            self.proceed(ctx);
-        } else {
-            ctx.run_later(pause, |scheduler, ctx| {
-                scheduler.busy = Busy::No;
+    }
+
+    fn pause(&mut self, ctx: &mut Context<Self>) {
+        if !self.is_pausing {
+            self.is_pausing = true;
+            ctx.run_later(PAUSE, |scheduler, ctx| {
+                scheduler.is_pausing = false;
                 scheduler.proceed(ctx);
             });
         }
     }
-}
-
-/// Writes what still applies, and returns the rest.
-fn write(head: &mut Transaction, decisions: Vec<Decision>) -> Result<Vec<Decision>, store::Error> {
-    let mut failed = Vec::new();
-    for decision in decisions {
-        let stored = head.task(&decision.before.id);
-        let is_same = stored.is_some_and(|task| task.meta.version == decision.before.meta.version);
-        let is_placed = decision.after.status.state == TaskState::ASSIGNED;
-        if is_same && (!is_placed || is_ready(head, &decision.after)) {
-            head.update(decision.after)?;
-        } else {
-            failed.push(decision);
-        }
-    }
-    Ok(failed)
-}
-
-/// Whether the node of a task takes new tasks on the head.
-fn is_ready(head: &View, task: &Task) -> bool {
-    head.node(&task.node_id).is_some_and(|node| {
-        node.status.state() == State::Ready && node.spec.availability() == Availability::Active
-    })
 }
 
 fn now() -> Instant {
@@ -234,8 +270,8 @@ impl Actor for Scheduler {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.store.subscribe("scheduler", self.changes.clone());
-        ctx.run_interval(FORGET_EVERY, |scheduler, _| scheduler.failures.forget_old(now()));
+        self.make_sure(ctx);
+        ctx.run_interval(FORGET_EVERY, |scheduler, _| scheduler.board.forget_old_failures(now()));
     }
 }
 
@@ -247,23 +283,14 @@ impl Handler<Change> for Scheduler {
 
     fn handle(&mut self, change: Change, ctx: &mut Self::Context) {
         match change {
-            Change::Committed { view, changes } => self.follow(view, &changes),
-            Change::Resync { view } => self.resync(view),
+            Change::Committed { view, changes } => self.board.follow(view, &changes, now()),
+            Change::Resync { view } => self.board.resync(view),
+        }
+        self.followed += 1;
+        self.decide_refused();
+        if cfg!(debug_assertions) && self.followed.is_multiple_of(VERIFY_EVERY) {
+            self.board.verify();
         }
         self.proceed(ctx);
-    }
-}
-
-impl Handler<Pass> for Scheduler {
-    type Result = ();
-
-    fn handle(&mut self, _: Pass, ctx: &mut Self::Context) {
-        let decisions = self.decide();
-        if decisions.is_empty() {
-            self.busy = Busy::No;
-            self.proceed(ctx);
-        } else {
-            self.write(ctx, decisions);
-        }
     }
 }

@@ -2,7 +2,15 @@
 
 mod actor;
 mod filters;
+mod following;
+mod generic;
+mod intake;
+mod nearest;
 mod placement;
+mod preassigned;
+mod rows;
+mod spread;
+mod volumes;
 
 use std::{sync::Arc, time::Instant};
 
@@ -12,16 +20,8 @@ use protocol::{
     wire::{self, node_spec::Availability, node_status::State},
 };
 
-use super::logic::{
-    failures::Failures,
-    filter::Requirements,
-    nodes::Nodes,
-    place::{Decision, place},
-};
-use crate::{
-    agenda::Room,
-    store::{Transaction, View},
-};
+use super::{Board, Decision, Outcome, explain, logic::decision};
+use crate::store::{Transaction, View};
 
 const NOW: Timestamp = Timestamp { seconds: 5, nanos: 0 };
 const GIB: i64 = 1 << 30;
@@ -71,6 +71,7 @@ fn task(id: &str) -> Task {
         id: id.into(),
         service_id: "s".into(),
         spec_version: Some(1),
+        slot: 1,
         desired_state: TaskState::RUNNING,
         spec: Arc::new(wire::TaskSpec { runtime, ..Default::default() }),
         status: TaskStatus { state: TaskState::PENDING, ..TaskStatus::default() },
@@ -110,8 +111,15 @@ fn running(task: Task, node: &str) -> Task {
     Task { node_id: node.into(), status, ..task }
 }
 
+/// A store with these objects, and with service `s`, which the tasks belong to.
 fn with(objects: impl IntoIterator<Item = Object>) -> View {
     let mut transaction = Transaction::begin(&View::default());
+    let service = wire::Service {
+        id: "s".to_owned(),
+        spec_version: Some(wire::Version { index: 1 }),
+        ..Default::default()
+    };
+    transaction.create(protocol::objects::Service::from(service)).unwrap();
     objects.into_iter().for_each(|object| transaction.create(object).unwrap());
     transaction.seal(1, NOW).view
 }
@@ -120,23 +128,58 @@ fn begun() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-fn placed(nodes: &mut Nodes, group: &[Task]) -> Vec<Decision> {
-    let group: Vec<_> = group.iter().cloned().map(Arc::new).collect();
-    place(nodes, &group, &Failures::default(), (begun(), NOW), &mut Room::new()).0
+fn board(view: View) -> Board {
+    let mut board = Board::default();
+    board.resync(view);
+    board
 }
 
-/// Where a group goes, as `task@node`, or what is said.
-fn outcome(nodes: impl IntoIterator<Item = Object>, group: &[Task]) -> Vec<String> {
-    let mut nodes = Nodes::of(&with(nodes));
-    let decisions = placed(&mut nodes, group);
-    let outcome = decisions.into_iter().map(|Decision { after, .. }| match &*after.status.err {
-        "" => format!("{}@{}", after.id, after.node_id),
-        reason => reason.to_owned(),
-    });
-    outcome.collect()
+/// Decides until there is nothing left to decide.
+fn decide_all(board: &mut Board) -> Vec<Decision> {
+    let mut decisions = Vec::new();
+    while !board.is_idle() {
+        decisions.extend(board.decide(begun(), 1000, 1000));
+        board.take_unused();
+    }
+    decisions
+}
+
+/// What is decided, as `task@node`, or as what is said.
+fn told(decision: &Decision) -> String {
+    match &decision.outcome {
+        Outcome::Placed { node, .. } => format!("{}@{node}", decision.task.id),
+        Outcome::Waits { reason } => reason.to_string(),
+        Outcome::Stopped => format!("{} stopped", decision.task.id),
+    }
+}
+
+/// What is decided about what waits in a store with these objects.
+fn outcome(objects: impl IntoIterator<Item = Object>) -> Vec<String> {
+    decide_all(&mut board(with(objects))).iter().map(told).collect()
 }
 
 fn fits(node: Node, task: &Task) -> bool {
-    let nodes = Nodes::of(&with([node.into()]));
-    nodes.places().all(|place| Requirements::of(task).failed_by(place).is_none())
+    outcome([node.into(), task.clone().into()])[0].contains('@')
+}
+
+/// The store after some writes, which the board follows.
+fn commit(board: &mut Board, view: &View, write: impl FnOnce(&mut Transaction)) -> View {
+    let mut transaction = Transaction::begin(view);
+    write(&mut transaction);
+    let sealed = transaction.seal(view.index() + 1, NOW);
+    board.follow(sealed.view.clone(), &sealed.changes, begun());
+    board.verify();
+    sealed.view
+}
+
+/// Writes decisions as the actor does, and lets the board see them committed.
+fn carry_out(board: &mut Board, view: &View, decisions: Vec<Decision>) -> View {
+    commit(board, view, |head| assert!(write(head, decisions).is_empty()))
+}
+
+/// Writes decisions as the actor does, and returns those that do not apply.
+fn write(head: &mut Transaction, decisions: Vec<Decision>) -> Vec<Decision> {
+    let results = decision::results(&decisions, NOW);
+    let failed = decision::write(head, &decisions, results).unwrap();
+    failed.into_iter().map(|position| decisions[position].clone()).collect()
 }

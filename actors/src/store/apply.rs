@@ -8,7 +8,7 @@ use protocol::{
     wire::{self, StoreActionKind},
 };
 
-use super::{Changes, Error, View};
+use super::{Changes, Error, View, table::Tables};
 
 /// An action that could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,7 @@ pub fn apply(
             (StoreActionKind::StoreActionRemove, _, Some(target)) => {
                 let object = Object::from_target(target);
                 let removed = moment.tables.remove(object.kind(), object.id(), &mut changes);
+                forget(&object, &moment.tables, interner);
                 removed.map(drop).map_err(Unappliable::from)
             }
         };
@@ -66,6 +67,25 @@ pub fn apply(
         }
     }
     (view, changes, skipped)
+}
+
+/// Forgets the bodies of a service of which nothing is left.
+fn forget(removed: &Object, tables: &Tables, interner: &mut Interner) {
+    let service = match removed {
+        Object::Service(service) => &service.id,
+        Object::Task(task) => &task.service_id,
+        Object::Cluster(_)
+        | Object::Config(_)
+        | Object::Extension(_)
+        | Object::Network(_)
+        | Object::Node(_)
+        | Object::Resource(_)
+        | Object::Secret(_)
+        | Object::Volume(_) => return,
+    };
+    if !tables.services.contains_key(service) {
+        interner.forget(service);
+    }
 }
 
 /// Lets a task share the bodies of its siblings.

@@ -1,14 +1,18 @@
 //! What was written between two moments: per object how it was and how it is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use protocol::{
     id::{
-        ClusterId, ConfigId, ExtensionId, NetworkId, NodeId, ResourceId, SecretId, ServiceId,
+        ClusterId, ConfigId, ExtensionId, Id, NetworkId, NodeId, ResourceId, SecretId, ServiceId,
         TaskId, VolumeId,
     },
     objects::{
-        Cluster, Config, Extension, Network, Node, Object, Resource, Secret, Service, Task, Volume,
+        Cluster, Config, Extension, Kind, Network, Node, Object, Resource, Secret, Service, Task,
+        Volume,
     },
 };
 
@@ -19,6 +23,13 @@ pub struct Touched<T> {
     pub before: Option<Arc<T>>,
     /// How it is.
     pub after: Option<Arc<T>>,
+}
+
+/// How objects were before a change, or how they are after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Before,
+    After,
 }
 
 macro_rules! changes {
@@ -58,6 +69,49 @@ macro_rules! changes {
                 }
             }
 
+            /// Every object that was written: its kind, its id, and how it is on one side, if it is
+            /// there at all.
+            pub(super) fn side(&self, side: Side) -> Vec<(Kind, Id, Option<Object>)> {
+                let mut objects = Vec::with_capacity(self.len());
+                $(for (id, touched) in &self.$table {
+                    let object = match side {
+                        Side::Before => &touched.before,
+                        Side::After => &touched.after,
+                    };
+                    let object = object.clone().map(Object::$kind);
+                    objects.push((Kind::$kind, id.as_id().clone(), object));
+                })*
+                objects
+            }
+
+            /// Whether an object of this kind and id was written.
+            pub fn contains(&self, kind: Kind, id: &str) -> bool {
+                match kind {
+                    $(Kind::$kind => self.$table.contains_key(&$id::from(id)),)*
+                }
+            }
+
+            /// An object as it was before, if it was there and was written.
+            pub fn before(&self, kind: Kind, id: &str) -> Option<Object> {
+                match kind {
+                    $(Kind::$kind => {
+                        self.$table.get(&$id::from(id))?.before.clone().map(Object::$kind)
+                    })*
+                }
+            }
+
+            /// Every object that was written, with its version before and after.
+            #[cfg(any(test, feature = "testing"))]
+            pub fn versions(&self) -> Vec<(Kind, protocol::id::Id, Option<u64>, Option<u64>)> {
+                let mut versions = Vec::new();
+                $(for (id, Touched { before, after }) in &self.$table {
+                    let before = before.as_ref().map(|object| object.meta.version);
+                    let after = after.as_ref().map(|object| object.meta.version);
+                    versions.push((Kind::$kind, id.as_id().clone(), before, after));
+                })*
+                versions
+            }
+
             /// Adds what was written next.
             pub fn then(&mut self, next: &Self) {
                 $(for (id, Touched { before, after }) in &next.$table {
@@ -94,9 +148,13 @@ fn note<I: Ord, T>(
     before: Option<Arc<T>>,
     after: Option<Arc<T>>,
 ) {
-    match table.remove(&id) {
-        Some(Touched { before: None, .. }) if after.is_none() => {}
-        Some(first) => drop(table.insert(id, Touched { before: first.before, after })),
-        None => drop(table.insert(id, Touched { before, after })),
+    match table.entry(id) {
+        Entry::Occupied(first) if first.get().before.is_none() && after.is_none() => {
+            first.remove();
+        }
+        Entry::Occupied(mut first) => first.get_mut().after = after,
+        Entry::Vacant(free) => {
+            free.insert(Touched { before, after });
+        }
     }
 }

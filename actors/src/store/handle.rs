@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    Transaction, View,
+    Feed, Transaction, View,
     memory::{MemoryStore, Subscribe, Transact},
     subscribers::Change,
     waiting::{Fate, NotWritten, Waiting},
@@ -16,21 +16,29 @@ use crate::supervision::{Address, Recipient, TrySendError};
 /// How many transactions may be on their way at once, over all callers; more wait.
 pub(super) const TRANSACTIONS_MAX: usize = 1024;
 
-/// The newest committed view, for readers on any thread. It outlives the lives of the actor and
-/// never goes back.
+/// What is committed, for readers on any thread: the newest view and the last transactions. It
+/// outlives the lives of the actor and never goes back.
 #[derive(Clone, Default)]
-pub struct Published(Arc<ArcSwap<View>>);
+pub struct Published {
+    view: Arc<ArcSwap<View>>,
+    feed: Feed,
+}
 
 impl Published {
     /// The newest committed view.
     pub fn view(&self) -> View {
-        View::clone(&self.0.load())
+        View::clone(&self.view.load())
+    }
+
+    /// The last transactions.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// Publishes a view unless a newer one is out already, as when the store starts again.
     pub(super) fn publish(&self, view: &View) {
-        if view.index() >= self.0.load().index() {
-            self.0.store(Arc::new(view.clone()));
+        if view.index() >= self.view.load().index() {
+            self.view.store(Arc::new(view.clone()));
         }
     }
 }
@@ -74,6 +82,11 @@ impl Store {
         self.published.view()
     }
 
+    /// The last transactions. They are here no sooner than the view shows them.
+    pub fn feed(&self) -> &Feed {
+        self.published.feed()
+    }
+
     /// Runs `decide` on the newest state of the leader, writes in flight included, and resolves
     /// once everything that it read and wrote is committed and applied here.
     ///
@@ -97,6 +110,10 @@ impl Store {
                 let decision = decide(transaction);
                 let wanted = decision.is_ok();
                 let settle = move |fate| {
+                    if planted!(PermitLeaked) && fate != Fate::Committed {
+                        permit.forget();
+                        return drop(answer.send(settled(decision, fate)));
+                    }
                     answer.send(settled(decision, fate)).ok();
                     drop(permit);
                 };
@@ -107,6 +124,12 @@ impl Store {
             memory.try_send(Transact { run }).ok();
             answered.await.unwrap_or(Err(TransactError::NotWritten(NotWritten::NotLeading)))
         }
+    }
+
+    /// How many transactions are on their way.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn transactions(&self) -> usize {
+        TRANSACTIONS_MAX - self.entrance.available_permits()
     }
 
     /// Tells `subscriber` what is committed from now on, beginning with the whole. A second
@@ -123,7 +146,8 @@ impl Store {
     }
 }
 
-fn settled<T, E>(decision: Result<T, E>, fate: Fate) -> Result<T, TransactError<E>> {
+/// What a caller is told.
+pub(super) fn settled<T, E>(decision: Result<T, E>, fate: Fate) -> Result<T, TransactError<E>> {
     match fate {
         Fate::Committed => decision.map_err(TransactError::Aborted),
         Fate::NotWritten(reason) => Err(TransactError::NotWritten(reason)),

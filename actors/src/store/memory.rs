@@ -1,15 +1,19 @@
 //! The store's actor: applies what raft commits, runs transactions, tells subscribers.
 
-use std::{cell::RefCell, mem, rc::Rc, sync::Arc};
+use std::{cell::RefCell, convert::Infallible, mem, rc::Rc, sync::Arc};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
+    fut::wrap_future,
+};
 use bytes::Bytes;
 use prost::Message as _;
 use protocol::{objects::Interner, wire::InternalRaftRequest};
+use tokio::sync::oneshot;
 
 use super::{
-    Changes, NotWritten, Published, Transaction, View, apply,
-    handle::TRANSACTIONS_MAX,
+    Applied, Changes, NotWritten, Published, TransactError, Transaction, View, apply,
+    handle::{TRANSACTIONS_MAX, settled},
     leading::{Leading, Settled},
     subscribers::{Change, Subscribers},
     waiting::Waiting,
@@ -23,6 +27,9 @@ use crate::{
 /// Room in the mailbox beside transactions: raft has one message on the way, and everybody who
 /// subscribes one.
 const OTHERS_MAX: usize = 64;
+
+/// How many objects of an old store are dropped before others get their turn.
+const DROPPED_AT_ONCE: usize = 512;
 
 /// Holds every object of the cluster. What is committed comes from raft alone.
 pub struct MemoryStore {
@@ -58,8 +65,49 @@ pub struct Propose {
     pub term: u64,
     /// The index that the first entry has to get: the numbering of the store is the only one.
     pub first_index: u64,
-    /// Encoded requests.
-    pub entries: Vec<Bytes>,
+    /// What they hold.
+    pub entries: Vec<Payload>,
+}
+
+/// What an entry holds, encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// A request: what one transaction writes.
+    Request(Bytes),
+    /// A change of the members of the group. The store knows no more of it than its place.
+    Members(Bytes),
+}
+
+impl Payload {
+    /// How large it is, in bytes.
+    pub fn size(&self) -> usize {
+        let (Self::Request(data) | Self::Members(data)) = self;
+        data.len()
+    }
+
+    /// What the store is told once it is committed: nothing where it is not for the store.
+    pub fn for_store(self) -> Bytes {
+        match self {
+            Self::Request(data) => data,
+            Self::Members(_) => Bytes::new(),
+        }
+    }
+
+    /// Takes it out; an empty one stays.
+    pub(super) fn take(&mut self) -> Self {
+        mem::replace(self, Self::Request(Bytes::new()))
+    }
+}
+
+/// Asks for a place among the writes for a change of the members, since the store alone numbers
+/// entries. Answered with the index once the store has applied it.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<u64, TransactError<Infallible>>")]
+pub struct ChangeMembers {
+    /// The term in which raft leads.
+    pub term: u64,
+    /// The change, encoded.
+    pub change: Bytes,
 }
 
 /// Why raft does not take a group.
@@ -166,7 +214,7 @@ impl MemoryStore {
 
     fn lead(&mut self, term: u64, next_index: u64) {
         self.follow();
-        self.leading = Some(Leading::new(term, next_index));
+        self.leading = Some(Leading::new(term, next_index, &self.committed));
     }
 
     fn follow(&mut self) {
@@ -176,21 +224,58 @@ impl MemoryStore {
     }
 
     /// Starts over from a snapshot.
-    fn restore(&mut self, view: View) {
+    fn restore(&mut self, ctx: &mut Context<Self>, view: View) {
         self.follow();
-        self.committed = view;
+        let old = mem::replace(&mut self.committed, view);
+        Self::dismantle_later(ctx, old);
         self.published.publish(&self.committed);
-        self.subscribers.borrow_mut().resync();
+        self.published.feed().restart(self.committed.index());
+        if !planted!(ResyncLost) {
+            self.subscribers.borrow_mut().resync();
+        }
+    }
+
+    /// Drops what a snapshot has replaced, little by little.
+    fn dismantle_later(ctx: &mut Context<Self>, mut old: View) {
+        ctx.spawn(wrap_future(tokio::task::yield_now()).map(move |(), _: &mut Self, ctx| {
+            if old.dismantle(DROPPED_AT_ONCE) {
+                Self::dismantle_later(ctx, old);
+            }
+        }));
     }
 
     fn apply(&mut self, entries: Vec<Committed>) {
         // After a restart, entries come again that readers have seen: no news, and out of order.
         let seen = self.committed.index() < self.published.view().index();
-        let (mut changes, mut settled) = (Changes::default(), Vec::new());
+        let (mut changes, mut settled, mut applied) = (Changes::default(), Vec::new(), Vec::new());
+        let mut behind = Vec::new();
         for entry in entries {
-            changes.then(&self.apply_one(entry, &mut settled));
+            let (index, data) = (entry.index, entry.data.clone());
+            let leading = self.leading.as_mut();
+            let changed = match leading.and_then(|leading| leading.committed(index, entry.term)) {
+                Some(mut ours) => {
+                    let changed = Arc::new(mem::take(&mut ours.changes));
+                    behind.push((index, changed.clone()));
+                    if let Some(view) = ours.view.take() {
+                        self.committed = view;
+                        behind.clear();
+                    }
+                    settled.push(ours);
+                    changed
+                }
+                None => {
+                    self.catch_up(&mut behind);
+                    Arc::new(self.apply_one(entry))
+                }
+            };
+            if !changed.is_empty() {
+                changes.then(&changed);
+                applied.push(Applied::new(index, data, changed));
+            }
         }
+        self.catch_up(&mut behind);
         self.published.publish(&self.committed);
+        self.published.feed().push(applied, self.committed.index());
         match seen {
             true => self.subscribers.borrow_mut().resync(),
             false => self.subscribers.borrow_mut().note(&Arc::new(changes)),
@@ -198,16 +283,17 @@ impl MemoryStore {
         settled.into_iter().for_each(Settled::answer);
     }
 
-    fn apply_one(&mut self, entry: Committed, settled: &mut Vec<Settled>) -> Changes {
-        let Committed { index, term, data } = entry;
-        let ours = self.leading.as_mut().and_then(|leading| leading.committed(index, term));
-        if let Some(mut ours) = ours {
-            self.committed = ours.view.clone();
-            let changes = mem::take(&mut ours.changes);
-            settled.push(ours);
-            return changes;
+    /// Applies writes of this leader whose group is not committed to its end.
+    fn catch_up(&mut self, behind: &mut Vec<(u64, Arc<Changes>)>) {
+        for (index, changes) in behind.drain(..) {
+            self.committed.follow(index, &changes);
         }
-        let actions = match InternalRaftRequest::decode(data) {
+    }
+
+    /// Applies an entry that another leader wrote, or this one in another term.
+    fn apply_one(&mut self, Committed { index, data, .. }: Committed) -> Changes {
+        // From a slice: what is decoded must not keep the whole entry in memory.
+        let actions = match InternalRaftRequest::decode(&*data) {
             Ok(request) => request.action,
             Err(error) => {
                 tracing::error!(index, %error, "an entry of the log is no request, and changes nothing");
@@ -219,6 +305,9 @@ impl MemoryStore {
             tracing::error!(index, position = skip.position, reason = %skip.reason, "action skipped");
         }
         self.committed = view;
+        if let Some(leading) = &mut self.leading {
+            leading.applied(&self.committed);
+        }
         changes
     }
 
@@ -233,6 +322,14 @@ impl MemoryStore {
                 store.subscribers.borrow_mut().told(name, subscription, told.is_ok());
                 store.tell(ctx);
             }));
+        }
+    }
+
+    /// Proposes what is sealed once the mailbox is empty, unless that is coming anyway.
+    fn collect(&mut self, ctx: &mut Context<Self>) {
+        if self.flush == Flush::Idle {
+            self.flush = Flush::Collecting;
+            ctx.notify(Collected);
         }
     }
 
@@ -259,7 +356,7 @@ impl MemoryStore {
             Refused::Busy => NotWritten::Busy,
         };
         if let Some(leading) = self.leading.as_mut().filter(|leading| leading.term == term) {
-            leading.refused(first_index, reason);
+            leading.refused(first_index, reason, &self.committed);
         }
     }
 }
@@ -279,10 +376,10 @@ impl Handler<Events> for MemoryStore {
             match event {
                 Event::Recovered { view, proposals } if known.is_none_or(|known| epoch > known) => {
                     self.raft = Some(Raft { epoch, proposals });
-                    self.restore(view);
+                    self.restore(ctx, view);
                 }
                 Event::Apply(entries) if known == Some(epoch) => self.apply(entries),
-                Event::Restore { view } if known == Some(epoch) => self.restore(view),
+                Event::Restore { view } if known == Some(epoch) => self.restore(ctx, view),
                 Event::Lead { term, next_index } if known == Some(epoch) => {
                     self.lead(term, next_index);
                 }
@@ -306,13 +403,31 @@ impl Handler<Transact> for MemoryStore {
             // Dropping it unrun tells the caller.
             return;
         };
-        let mut transaction = Transaction::begin(leading.head(&self.committed));
+        let now = self.environment.clock.now();
+        let mut transaction = match planted!(DecidedOnCommitted) {
+            true => Transaction::begin(&self.committed),
+            false => leading.begin(now),
+        };
         let (wanted, waiting) = run(&mut transaction);
-        leading.take(transaction, wanted, self.environment.clock.now(), waiting);
-        if self.flush == Flush::Idle {
-            self.flush = Flush::Collecting;
-            ctx.notify(Collected);
+        leading.take(transaction, wanted, now, waiting);
+        self.collect(ctx);
+    }
+}
+
+impl Handler<ChangeMembers> for MemoryStore {
+    type Result = ResponseFuture<Result<u64, TransactError<Infallible>>>;
+
+    fn handle(&mut self, asked: ChangeMembers, ctx: &mut Context<Self>) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        if let Some(leading) = self.leading.as_mut().filter(|leading| leading.term == asked.term) {
+            let now = self.environment.clock.now();
+            leading.take_change(asked.change, now, |index| {
+                Waiting::new(move |fate| drop(answer.send(settled(Ok(index), fate))))
+            });
+            self.collect(ctx);
         }
+        let not_leading = Err(TransactError::NotWritten(NotWritten::NotLeading));
+        Box::pin(async move { answered.await.unwrap_or(not_leading) })
     }
 }
 

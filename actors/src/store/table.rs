@@ -3,7 +3,7 @@
 //! Physical indices are tasks by service and slot, tasks by node, and names; whatever else is
 //! asked for is filtered.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc};
 
 use imbl::{OrdMap, OrdSet};
 use protocol::{
@@ -36,8 +36,9 @@ pub(super) struct Tables {
     pub(super) slots: OrdSet<(ServiceId, u64, TaskId)>,
     /// Tasks by node; those without a node are left out.
     pub(super) placements: OrdSet<(NodeId, TaskId)>,
-    /// Lower-cased names of the kinds whose names are unique.
-    pub(super) names: OrdMap<(Kind, String), Id>,
+    /// Lower-cased names of the kinds whose names are unique, with who has them: of two that came
+    /// from outside with one name, the one with the lower id goes by it.
+    pub(super) names: OrdSet<(Kind, String, Id)>,
 }
 
 macro_rules! tables {
@@ -69,12 +70,15 @@ macro_rules! tables {
                 }
             }
 
-            /// Every object, in the order of snapshots.
-            pub(super) fn objects(&self) -> impl Iterator<Item = Object> + use<> {
-                let tables = self.clone();
-                std::iter::empty()$(
-                    .chain(tables.$table.into_iter().map(|(_, object)| Object::$kind(object)))
-                )*
+            /// The first objects of a kind that the place does not leave out, by id.
+            pub(super) fn page(&self, kind: Kind, from: Bound<&Id>, count: usize) -> Vec<Object> {
+                match kind {
+                    $(Kind::$kind => {
+                        let from = from.map(|id| $id::from(id.clone()));
+                        let range = self.$table.range((from, Bound::Unbounded)).take(count);
+                        range.map(|(_, object)| Object::$kind(object.clone())).collect()
+                    })*
+                }
             }
         }
     };
@@ -93,20 +97,28 @@ tables! {
     Volume by VolumeId in volumes,
 }
 
+/// Whether a name belongs to one object of the kind (store-and-raft §1).
+pub(super) fn has_unique_names(kind: Kind) -> bool {
+    match kind {
+        Kind::Cluster
+        | Kind::Config
+        | Kind::Extension
+        | Kind::Network
+        | Kind::Resource
+        | Kind::Secret
+        | Kind::Service
+        | Kind::Volume => true,
+        Kind::Node | Kind::Task => false,
+    }
+}
+
 /// The name that is unique within its kind, lower-cased; none for nodes, tasks and the nameless.
-fn unique_name(object: &Object) -> Option<(Kind, String)> {
-    let name = match object {
-        Object::Cluster(object) => object.name(),
-        Object::Config(object) => object.name(),
-        Object::Extension(object) => object.name(),
-        Object::Network(object) => object.name(),
-        Object::Resource(object) => object.name(),
-        Object::Secret(object) => object.name(),
-        Object::Service(object) => object.name(),
-        Object::Volume(object) => object.name(),
-        Object::Node(_) | Object::Task(_) => "",
-    };
-    (!name.is_empty()).then(|| (object.kind(), name.to_lowercase()))
+fn unique_name(object: &Object) -> Option<String> {
+    let freed = matches!(object, Object::Service(service) if service.pending_delete);
+    if !has_unique_names(object.kind()) || planted!(NameFreedEarly) && freed {
+        return None;
+    }
+    object.name().filter(|name| !name.is_empty()).map(|name| name.to_lowercase())
 }
 
 impl Tables {
@@ -153,13 +165,16 @@ impl Tables {
     ) -> Result<Object, Error> {
         let object = self.get(kind, id).ok_or(Error::NotExist)?;
         if let Object::Extension(extension) = &object {
+            let name = extension.name().to_lowercase();
             let mut resources = self.resources.values();
-            if resources.any(|resource| resource.body.kind == extension.name()) {
+            if resources.any(|resource| resource.body.kind.to_lowercase() == name) {
                 return Err(Error::KindInUse);
             }
         }
         self.take(kind, id);
-        self.unindex(&object);
+        if !planted!(IndexLeftBehind) {
+            self.unindex(&object);
+        }
         changes.record(Some(object.clone()), None);
         Ok(object)
     }
@@ -167,55 +182,98 @@ impl Tables {
     /// Puts an object in without any check, indices included.
     pub(super) fn put(&mut self, object: &Object, changes: &mut Changes) {
         let before = self.insert(object);
-        if let Some(before) = &before {
-            self.unindex(before);
+        match (&before, object) {
+            (Some(Object::Task(before)), Object::Task(after)) => self.index_again(before, after),
+            (Some(before), after) => {
+                self.unindex(before);
+                self.index(after);
+            }
+            (None, object) => self.index(object),
         }
-        self.index(object);
         changes.record(before, Some(object.clone()));
+    }
+
+    /// Most updates of a task change none of its keys.
+    fn index_again(&mut self, before: &Task, after: &Task) {
+        if (&before.service_id, before.slot) != (&after.service_id, after.slot) {
+            self.slots.remove(&slot_key(before));
+            self.slots.insert(slot_key(after));
+        }
+        if before.node_id != after.node_id {
+            self.placements.remove(&placement_key(before));
+            if !after.node_id.is_empty() {
+                self.placements.insert(placement_key(after));
+            }
+        }
+    }
+
+    /// Sets objects to what they are to be, or takes them away, without any check.
+    pub(super) fn set(&mut self, objects: Vec<(Kind, Id, Option<Object>)>) {
+        // All names are free before any is given again: they may have changed hands.
+        for (kind, id, _) in &objects {
+            if let Some(before) = self.take(*kind, id) {
+                self.unindex(&before);
+            }
+        }
+        for object in objects.into_iter().filter_map(|(.., object)| object) {
+            self.insert(&object);
+            self.index(&object);
+        }
     }
 
     /// A name belongs to one object of its kind, whatever its case; and no extension may be called
     /// like a kind that is built in.
     fn check_name(&self, object: &Object) -> Result<(), Error> {
         let Some(name) = unique_name(object) else { return Ok(()) };
-        let built_in = Kind::ALL.iter().any(|kind| kind.name() == name.1);
+        let built_in = Kind::ALL.iter().any(|kind| kind.name() == name);
         if object.kind() == Kind::Extension && built_in {
             return Err(Error::NameConflict);
         }
-        match self.names.get(&name) {
-            Some(owner) if owner != object.id() => Err(Error::NameConflict),
-            Some(_) | None => Ok(()),
-        }
+        let mut owners = self.named(object.kind(), &name);
+        if owners.any(|owner| owner != object.id()) { Err(Error::NameConflict) } else { Ok(()) }
     }
 
     fn check_kind(&self, object: &Object) -> Result<(), Error> {
         let Object::Resource(resource) = object else { return Ok(()) };
-        let name = (Kind::Extension, resource.body.kind.to_lowercase());
-        if self.names.contains_key(&name) { Ok(()) } else { Err(Error::KindUnregistered) }
+        let registered = self.named(Kind::Extension, &resource.body.kind).next().is_some();
+        if registered { Ok(()) } else { Err(Error::KindUnregistered) }
+    }
+
+    /// Who has a name, in any case, by id.
+    pub(super) fn named(&self, kind: Kind, name: &str) -> impl Iterator<Item = &Id> {
+        let name = name.to_lowercase();
+        let from = (kind, name.clone(), Id::default());
+        let range = self.names.range(from..);
+        range.take_while(move |(of, its, _)| *of == kind && *its == name).map(|(.., id)| id)
     }
 
     fn index(&mut self, object: &Object) {
         if let Some(name) = unique_name(object) {
-            // Of two that came from outside with one name, the first keeps it.
-            self.names.entry(name).or_insert_with(|| object.id().clone());
+            self.names.insert((object.kind(), name, object.id().clone()));
         }
         if let Object::Task(task) = object {
-            self.slots.insert((task.service_id.clone(), task.slot, task.id.clone()));
+            self.slots.insert(slot_key(task));
             if !task.node_id.is_empty() {
-                self.placements.insert((task.node_id.clone(), task.id.clone()));
+                self.placements.insert(placement_key(task));
             }
         }
     }
 
     fn unindex(&mut self, object: &Object) {
-        if let Some(name) = unique_name(object)
-            && self.names.get(&name) == Some(object.id())
-        {
-            self.names.remove(&name);
+        if let Some(name) = unique_name(object) {
+            self.names.remove(&(object.kind(), name, object.id().clone()));
         }
         if let Object::Task(task) = object {
-            self.slots.remove(&(task.service_id.clone(), task.slot, task.id.clone()));
-            self.placements.remove(&(task.node_id.clone(), task.id.clone()));
+            self.slots.remove(&slot_key(task));
+            self.placements.remove(&placement_key(task));
         }
     }
+}
+
+fn slot_key(task: &Task) -> (ServiceId, u64, TaskId) {
+    (task.service_id.clone(), task.slot, task.id.clone())
+}
+
+fn placement_key(task: &Task) -> (NodeId, TaskId) {
+    (task.node_id.clone(), task.id.clone())
 }

@@ -86,7 +86,10 @@ impl Alone {
         self.telling = true;
         let (memory, epoch) = (self.memory.clone(), self.epoch);
         let told = async move {
-            sleep_until(due).await;
+            // Even a moment that has come takes the clock a whole tick.
+            if due > Instant::now() {
+                sleep_until(due).await;
+            }
             memory.send(Events { epoch, events }).await.ok();
         };
         ctx.spawn(told.into_actor(self).map(|(), alone, ctx| {
@@ -115,8 +118,9 @@ impl Handler<Propose> for Alone {
     fn handle(&mut self, propose: Propose, ctx: &mut Context<Self>) -> Self::Result {
         assert_eq!((propose.term, propose.first_index), (TERM, self.next_index));
         let entries = propose.entries.into_iter().zip(self.next_index..);
-        let committed: Vec<_> =
-            entries.map(|(data, index)| Committed { index, term: TERM, data }).collect();
+        let committed: Vec<_> = entries
+            .map(|(entry, index)| Committed { index, term: TERM, data: entry.for_store() })
+            .collect();
         self.next_index += committed.len() as u64;
         self.tell(ctx, self.commits_after, vec![Event::Apply(committed)]);
         Ok(())

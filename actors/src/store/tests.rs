@@ -1,10 +1,12 @@
 //! The rules of store-and-raft §1 to §4, and the equality of writing and applying.
 
 mod memory;
+mod rows;
 
 use std::sync::Arc;
 
 use proptest::{collection::vec, prelude::*};
+use prost::Message;
 use prost_types::Timestamp;
 use protocol::{
     id::{Id, NodeId, ServiceId, TaskId},
@@ -156,7 +158,7 @@ fn a_transaction_sees_its_own_writes_and_others_do_not() {
     assert_eq!(before.services().count(), 0);
     assert_eq!(sealed.view.services().map(|service| service.meta.version).collect::<Vec<_>>(), [5]);
     assert_eq!(sealed.changes.services.len(), 1, "made and removed again leaves no trace");
-    assert_eq!(sealed.actions.len(), 4);
+    assert_eq!(sealed.actions().len(), 4);
 }
 
 #[test]
@@ -198,6 +200,27 @@ fn what_cannot_be_applied_is_skipped_and_said() {
             (3, Unappliable::NoObject),
         ]
     );
+}
+
+/// A view as one message, which production never makes.
+fn whole(view: &View) -> wire::StoreSnapshot {
+    macro_rules! whole {
+        ($($all:ident)*) => {
+            wire::StoreSnapshot { $($all: view.$all().map(|one| (&**one).into()).collect(),)* }
+        };
+    }
+    whole!(nodes services networks tasks clusters secrets resources extensions configs volumes)
+}
+
+/// Actions without what a removal says beside the id, which is all that counts.
+fn essence(mut actions: Vec<wire::StoreAction>) -> Vec<wire::StoreAction> {
+    let removal = i32::from(wire::StoreActionKind::StoreActionRemove);
+    for action in actions.iter_mut().filter(|action| action.action == removal) {
+        let object = Object::from_target(action.target.take().unwrap());
+        let object = object.with_meta(Default::default());
+        action.target = object.to_action(wire::StoreActionKind::StoreActionRemove).target;
+    }
+    actions
 }
 
 /// One write of a random history.
@@ -253,7 +276,8 @@ fn take(transaction: &mut Transaction, step: &Step) {
 
 proptest! {
     /// A follower that applies what a leader sealed ends up where the leader is, indices
-    /// included; a snapshot in between changes nothing.
+    /// included; a snapshot in between changes nothing, be it from the disk or from a peer, and
+    /// what peers are sent piece by piece is what it would be in one piece.
     #[test]
     fn applying_what_was_sealed_gives_the_same_store(
         history in vec(vec(step(), 0..6), 0..12),
@@ -266,9 +290,17 @@ proptest! {
             let mut transaction = Transaction::begin(&leader);
             steps.iter().for_each(|step| take(&mut transaction, step));
             let sealed = transaction.seal(leader.index() + 1, NOW);
-            leader = sealed.view;
+            let mut placed = Transaction::on(leader.clone(), leader.index() + 1, NOW);
+            steps.iter().for_each(|step| take(&mut placed, step));
+            let placed = placed.seal(leader.index() + 1, NOW);
+            prop_assert_eq!(&placed.view, &sealed.view, "the place may be known from the start");
+            prop_assert_eq!(&placed.changes, &sealed.changes);
+            prop_assert_eq!(essence(placed.actions()), essence(sealed.actions()));
+            let request = wire::InternalRaftRequest { id: 7, action: sealed.actions() };
+            prop_assert_eq!(sealed.encode(7), request.encode_to_vec());
+            leader = sealed.view.clone();
             let (applied, changes, skipped) =
-                apply(&follower, leader.index(), sealed.actions, &mut interner);
+                apply(&follower, leader.index(), sealed.actions(), &mut interner);
             prop_assert_eq!(skipped, vec![]);
             follower = applied;
             prop_assert_eq!(&follower, &leader);
@@ -282,6 +314,12 @@ proptest! {
                 prop_assert_eq!(touched.after.as_ref(), leader.task(id));
             }
             leader.verify_indices();
+            let mut followed = before.clone();
+            followed.follow(leader.index(), &sealed.changes);
+            prop_assert_eq!(&followed, &leader);
+            let mut undone = leader.clone();
+            undone.undo(before.index(), &sealed.changes);
+            prop_assert_eq!(&undone, &before);
             if number == snapshot_at {
                 let mut restore = Restore::default();
                 for bytes in follower.encode() {
@@ -289,6 +327,13 @@ proptest! {
                 }
                 let restored = restore.finish(follower.index());
                 prop_assert_eq!(&restored, &follower);
+                let sent: Vec<u8> = follower.encode_fields().flatten().collect();
+                prop_assert_eq!(&sent, &whole(&follower).encode_to_vec());
+                let (mut restore, mut rest) = (Restore::default(), &*sent);
+                while !rest.is_empty() {
+                    restore.add_field(&mut rest).unwrap();
+                }
+                prop_assert_eq!(&restore.finish(follower.index()), &follower);
                 follower = restored;
             }
         }
@@ -297,6 +342,24 @@ proptest! {
     #[test]
     fn no_bytes_make_a_snapshot_panic(bytes in vec(any::<u8>(), 0..64)) {
         let _ = Restore::default().add(&bytes);
+        let _ = Restore::default().add_field(&mut &*bytes);
+    }
+
+    /// An old view goes in pieces, and only if nobody else has it.
+    #[test]
+    fn a_view_is_dismantled_piece_by_piece(steps in vec(step(), 0..20), at_once in 1..5_usize) {
+        let mut transaction = Transaction::begin(&View::default());
+        steps.iter().for_each(|step| take(&mut transaction, step));
+        let mut view = transaction.seal(1, NOW).view;
+        let kept = view.clone();
+        prop_assert!(!view.dismantle(at_once), "somebody else has it");
+        prop_assert_eq!(&view, &kept);
+        let count = kept.objects().count();
+        drop(kept);
+        let pieces = std::iter::repeat_with(|| view.dismantle(at_once)).take_while(|more| *more);
+        prop_assert_eq!(pieces.count(), count / at_once);
+        prop_assert_eq!(view.objects().count(), 0);
+        view.verify_indices();
     }
 
     /// Joining the changes of two steps is the change of both.

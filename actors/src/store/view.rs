@@ -1,6 +1,6 @@
 //! One moment of the whole store, for anybody to read.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc, vec};
 
 use protocol::{
     id::{
@@ -13,7 +13,10 @@ use protocol::{
     },
 };
 
-use super::{changes::Changes, table::Tables};
+use super::{
+    changes::{Changes, Side},
+    table::Tables,
+};
 
 /// The name of the one cluster object.
 const DEFAULT_CLUSTER: &str = "default";
@@ -62,6 +65,22 @@ readers! {
 }
 
 impl View {
+    /// Becomes what it is after the changes of the entry with this index.
+    pub(super) fn follow(&mut self, index: u64, changes: &Changes) {
+        let moment = Arc::make_mut(&mut self.moment);
+        moment.index = index;
+        moment.tables.set(changes.side(Side::After));
+    }
+
+    /// Becomes what it was before the changes, when it showed the entry with this index.
+    pub(super) fn undo(&mut self, index: u64, changes: &Changes) {
+        if index != self.index() || !changes.is_empty() {
+            let moment = Arc::make_mut(&mut self.moment);
+            moment.index = index;
+            moment.tables.set(changes.side(Side::Before));
+        }
+    }
+
     /// The index of the last log entry that this view shows.
     pub fn index(&self) -> u64 {
         self.moment.index
@@ -74,7 +93,7 @@ impl View {
 
     /// The id of what has this name, in any case. Nodes and tasks are not found by name.
     pub fn named(&self, kind: Kind, name: &str) -> Option<&Id> {
-        self.moment.tables.names.get(&(kind, name.to_lowercase()))
+        self.moment.tables.named(kind, name).next()
     }
 
     /// The service with this name, in any case.
@@ -85,6 +104,26 @@ impl View {
     /// The settings of the cluster; there from the first leader on.
     pub fn default_cluster(&self) -> Option<&Arc<Cluster>> {
         self.cluster(&self.named(Kind::Cluster, DEFAULT_CLUSTER)?.clone().into())
+    }
+
+    /// The nodes behind one, by id; all of them behind none.
+    pub fn nodes_after(&self, id: Option<&NodeId>) -> impl Iterator<Item = &Arc<Node>> {
+        self.moment.tables.nodes.range(behind(id)).map(|(_, node)| node)
+    }
+
+    /// The tasks behind one, by id; all of them behind none.
+    pub fn tasks_after(&self, id: Option<&TaskId>) -> impl Iterator<Item = &Arc<Task>> {
+        self.moment.tables.tasks.range(behind(id)).map(|(_, task)| task)
+    }
+
+    /// The first id behind one that a service has, or that tasks name as their service.
+    pub fn service_after(&self, id: Option<&ServiceId>) -> Option<ServiceId> {
+        let tables = &self.moment.tables;
+        // Ids order as text, and this is the next text.
+        let from = id.map_or(ServiceId::default(), |id| format!("{id}\0").into());
+        let service = tables.services.range(from.clone()..).next().map(|(id, _)| id);
+        let slot = tables.slots.range((from, 0, TaskId::default())..).next();
+        service.into_iter().chain(slot.map(|(id, ..)| id)).min().cloned()
     }
 
     /// The tasks of a service, by slot, then by id.
@@ -121,17 +160,80 @@ impl View {
         belonging.filter_map(|(_, task)| self.task(task))
     }
 
-    /// Every object, in the order of snapshots. The iterator keeps this moment alive.
-    pub fn objects(&self) -> impl Iterator<Item = Object> + use<> {
-        self.moment.tables.objects()
+    /// Every object, kind by kind, by id. The iterator keeps this moment alive, and reads a few
+    /// objects at a time: to begin costs nothing, whatever there is.
+    pub fn objects(&self) -> impl Iterator<Item = Object> + Send + use<> {
+        Kind::ALL.into_iter().flat_map({
+            let view = self.clone();
+            move |kind| view.all(kind)
+        })
     }
 
-    /// Panics unless the indices are what the objects make them.
-    pub fn verify_indices(&self) {
+    /// Every object of a kind, by id, as [`View::objects`] gives them.
+    pub fn all(&self, kind: Kind) -> impl Iterator<Item = Object> + Send + use<> {
+        self.all_from(kind, Bound::Unbounded)
+    }
+
+    /// The objects of a kind from a place on, by id.
+    pub(super) fn all_from(&self, kind: Kind, from: Bound<Id>) -> All {
+        All { view: self.clone(), kind, from, page: Vec::new().into_iter() }
+    }
+
+    /// Takes some objects away that nobody else sees; returns whether there is more to do. A whole
+    /// store would hold up whoever drops it.
+    pub(super) fn dismantle(&mut self, objects: usize) -> bool {
+        // Whoever shares it will drop it.
+        let Some(moment) = Arc::get_mut(&mut self.moment) else { return false };
+        let mut gone = Vec::new();
+        for kind in Kind::ALL {
+            let page = moment.tables.page(kind, Bound::Unbounded, objects - gone.len());
+            gone.extend(page.into_iter().map(|object| (kind, object.id().clone(), None)));
+        }
+        let is_full = gone.len() == objects;
+        moment.tables.set(gone);
+        is_full
+    }
+
+    /// Whether the indices are what the objects make them.
+    pub fn has_right_indices(&self) -> bool {
         let mut tables = Tables::default();
         for object in self.objects() {
             tables.put(&object, &mut Changes::default());
         }
-        assert_eq!(tables, self.moment.tables, "the indices are what the objects make them");
+        tables == self.moment.tables
     }
+
+    /// Panics unless the indices are what the objects make them.
+    pub fn verify_indices(&self) {
+        assert!(self.has_right_indices(), "the indices are what the objects make them");
+    }
+}
+
+/// How many objects are read at once.
+const PAGE: usize = 64;
+
+/// The objects of a kind, by id. Each page finds its place anew: the map's own iterator over
+/// shared nodes would collect all of them first.
+pub(super) struct All {
+    view: View,
+    kind: Kind,
+    from: Bound<Id>,
+    page: vec::IntoIter<Object>,
+}
+
+impl Iterator for All {
+    type Item = Object;
+
+    fn next(&mut self) -> Option<Object> {
+        if self.page.as_slice().is_empty() {
+            let page = self.view.moment.tables.page(self.kind, self.from.as_ref(), PAGE);
+            self.from = Bound::Excluded(page.last()?.id().clone());
+            self.page = page.into_iter();
+        }
+        self.page.next()
+    }
+}
+
+fn behind<T: Clone>(id: Option<&T>) -> (Bound<T>, Bound<T>) {
+    (id.cloned().map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }

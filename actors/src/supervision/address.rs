@@ -44,6 +44,8 @@ type Open<A> = Box<dyn FnOnce(&mut A, &mut Context<A>) + Send>;
 pub struct Letter<A: Actor<Context = Context<A>>> {
     open: Open<A>,
     record: Arc<Record>,
+    #[cfg(any(test, feature = "testing"))]
+    message: &'static str,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -51,7 +53,10 @@ impl<A: Actor<Context = Context<A>>> Letter<A> {
     /// Lets the actor handle what is inside.
     pub fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
         #[cfg(any(test, feature = "testing"))]
-        super::testing::die_if_doomed(self.record.path(), super::testing::When::BeforeHandling);
+        {
+            super::testing::die_if_doomed(self.record.path(), super::testing::When::BeforeHandling);
+            super::testing::handles(self.record.path(), self.message);
+        }
         (self.open)(actor, ctx);
         self.record.handled();
         #[cfg(any(test, feature = "testing"))]
@@ -108,7 +113,7 @@ impl<A: Supervised> Address<A> {
         async move {
             let permit = address.permits.clone().acquire_owned().await.map_err(|_| Closed)?;
             let (answer, answered) = oneshot::channel();
-            address.post(permit, move |actor, ctx| {
+            address.post::<M>(permit, move |actor, ctx| {
                 actor.handle(message, ctx).handle(ctx, Some(answer));
             });
             answered.await.map_err(|_| Closed)
@@ -127,7 +132,9 @@ impl<A: Supervised> Address<A> {
         }
         match self.permits.clone().try_acquire_owned() {
             Ok(permit) => {
-                self.post(permit, move |actor, ctx| actor.handle(message, ctx).handle(ctx, None));
+                self.post::<M>(permit, move |actor, ctx| {
+                    actor.handle(message, ctx).handle(ctx, None);
+                });
                 Ok(())
             }
             Err(_) => Err(TrySendError::Full(message)),
@@ -135,13 +142,19 @@ impl<A: Supervised> Address<A> {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is where the permit comes from")]
-    fn post(
+    fn post<M>(
         &self,
         permit: OwnedSemaphorePermit,
         open: impl FnOnce(&mut A, &mut Context<A>) + Send + 'static,
     ) {
         let record = self.record.clone();
-        self.actix.do_send(Letter { open: Box::new(open), record, _permit: permit });
+        self.actix.do_send(Letter {
+            open: Box::new(open),
+            record,
+            #[cfg(any(test, feature = "testing"))]
+            message: std::any::type_name::<M>(),
+            _permit: permit,
+        });
     }
 
     /// The same address for one kind of message, whoever the actor is.

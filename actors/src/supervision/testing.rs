@@ -1,4 +1,5 @@
-//! Deaths that a test asks for: an actor panics before or after it handles its next message.
+//! Deaths that a test asks for: an actor panics before or after it handles its next message. And
+//! an ear for whoever wants to know which actor handles what.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,8 +27,12 @@ pub struct Deaths {
     pub after_handling: u64,
 }
 
+/// Is told the place of an actor in its tree, and the type of a message that it is about to handle.
+pub type Listener = Box<dyn Fn(&str, &str)>;
+
 thread_local! {
     static DEATHS: Cell<Deaths> = const { Cell::new(Deaths { before_handling: 0, after_handling: 0 }) };
+    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
     static DOOMED: RefCell<BTreeMap<String, When>> = const { RefCell::new(BTreeMap::new()) };
 }
 
@@ -41,9 +46,23 @@ pub fn pardon(prefix: &str) {
     DOOMED.with_borrow_mut(|doomed| doomed.retain(|path, _| !path.starts_with(prefix)));
 }
 
+/// Lets somebody hear of every message that an actor on this thread handles, or nobody.
+pub fn listen(listener: Option<Listener>) {
+    LISTENER.set(listener);
+}
+
 /// The deaths on this thread since the last question.
 pub fn take_deaths() -> Deaths {
     DEATHS.take()
+}
+
+/// Tells whoever listens; `message` is the full name of a type.
+pub(super) fn handles(path: &str, message: &str) {
+    LISTENER.with_borrow(|listener| {
+        if let Some(listener) = listener {
+            listener(path, message.rsplit("::").next().unwrap_or(message));
+        }
+    });
 }
 
 /// Panics if this is when the actor is to die.

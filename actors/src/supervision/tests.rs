@@ -7,6 +7,7 @@ use std::{
 };
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use tokio::{task::LocalSet, time::sleep};
 
@@ -268,6 +269,20 @@ fn capacity_holds_over_clones_and_permits_come_back() {
         probe.try_send(WhichLife).unwrap();
         assert!(probe.send(WhichLife).await.is_ok());
         assert_eq!(census.report()[0].mailbox_depth, 0, "a death gives its permit back");
+    });
+}
+
+#[test]
+fn a_stop_that_was_broken_off_is_begun_again() {
+    simulate(async || {
+        let census = Census::default();
+        let (tree, _) = root(&census);
+        tree.child("first", Shared::default().factory());
+        tree.subtree("inner", BUDGET).child("second", Shared::default().factory());
+        sleep(Duration::from_millis(1)).await;
+        assert!(tree.stop().now_or_never().is_none(), "a child takes its time");
+        tree.stop().await;
+        assert!(census.report().is_empty() && tree.has_no_members());
     });
 }
 

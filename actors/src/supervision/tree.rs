@@ -151,17 +151,22 @@ impl Tree {
         address
     }
 
-    /// Stops the children, last started first, and returns when all are gone.
+    /// Stops the children, last started first, and returns when all are gone. Whoever breaks it off
+    /// can begin it again: a child is held until it is gone.
     pub async fn stop(&self) {
         self.inner.over.set(true);
-        let members = self.inner.members.take();
-        for member in members.into_iter().rev() {
+        loop {
+            let Some(member) = self.inner.members.borrow().last().cloned() else { break };
             match member {
-                Member::Child { control, .. } => {
+                Member::Child { control, record, .. } => {
                     control.tell(Command::Stop);
                     control.ended().await;
+                    self.ended(&record);
                 }
-                Member::Tree(tree) => Box::pin(tree.stop()).await,
+                Member::Tree(tree) => {
+                    Box::pin(tree.stop()).await;
+                    self.forget(&tree);
+                }
             }
         }
         if let Some(parent) = &self.inner.parent {

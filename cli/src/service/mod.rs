@@ -1,6 +1,8 @@
 //! `swarmctl service` (cli.md §3).
 
+mod change;
 mod flags;
+mod logs;
 pub(crate) mod page;
 
 #[cfg(test)]
@@ -8,15 +10,19 @@ mod tests;
 
 use clap::Subcommand;
 use protocol::wire::{
-    CreateServiceRequest, ListNodesRequest, ListServicesRequest, ListTasksRequest, NodeStatus,
-    RemoveServiceRequest, Service, ServiceSpec, Task, TaskState, UpdateServiceRequest,
-    list_tasks_request, node_status::State, service_spec::Mode,
+    ListNodesRequest, ListServicesRequest, ListTasksRequest, NodeStatus, RemoveServiceRequest,
+    Service, ServiceSpec, Task, TaskState, list_services_request, list_tasks_request,
+    node_status::State, service_spec::Mode,
 };
+use serde_json::json;
 
+use self::change::Manner;
 use crate::{
+    advice,
     connect::Client,
     error::Error,
-    service::flags::{Changes, Create, Update},
+    output::{self, Format, Listing, Output, json},
+    service::flags::{Changes, Create, References, Update},
     task,
     text::{
         self,
@@ -30,12 +36,26 @@ use crate::{
 pub(crate) enum Command {
     /// Create a service
     Create(Create),
-    /// List services
-    Ls {
-        /// Only display IDs
-        #[arg(short, long)]
-        quiet: bool,
+    /// Say why tasks of a service do not run, and what would change that
+    Explain {
+        /// Service ID or name
+        service: String,
+        /// One of table, json
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
     },
+    /// Show what the tasks of services write
+    #[command(visible_alias = "log")]
+    Logs {
+        /// Service IDs or names
+        #[arg(required = true)]
+        services: Vec<String>,
+        /// Go on with what is still to be written
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// List services
+    Ls(Listing),
     /// Inspect a service
     Inspect {
         /// Service ID or name
@@ -43,6 +63,8 @@ pub(crate) enum Command {
         /// Show all tasks, also those that should not run any more
         #[arg(short, long)]
         all: bool,
+        #[command(flatten)]
+        output: Output,
     },
     /// Update a service
     Update(Update),
@@ -57,22 +79,34 @@ pub(crate) enum Command {
 /// A command whose flags were checked before any manager is asked.
 #[allow(clippy::large_enum_variant, reason = "one value, used once")]
 pub(crate) enum Prepared {
-    Create(ServiceSpec),
-    Ls { quiet: bool },
-    Inspect { service: String, all: bool },
-    Update { service: String, changes: Changes },
+    Create { spec: ServiceSpec, references: References, manner: Manner },
+    Explain { service: String, format: Format },
+    Logs { services: Vec<String>, follow: bool },
+    Ls { listing: Listing, filters: list_services_request::Filters },
+    Inspect { service: String, all: bool, output: Output },
+    Update { service: String, changes: Changes, references: References, manner: Manner },
     Remove { service: String },
 }
 
 /// Checks the flags.
 pub(crate) fn prepare(command: Command) -> Result<Prepared, Error> {
     Ok(match command {
-        Command::Create(create) => Prepared::Create(create.spec()?),
-        Command::Ls { quiet } => Prepared::Ls { quiet },
-        Command::Inspect { service, all } => Prepared::Inspect { service, all },
+        Command::Create(create) => {
+            let manner = create.manner;
+            let (spec, references) = create.spec()?;
+            Prepared::Create { spec, references, manner }
+        }
+        Command::Explain { service, format } => Prepared::Explain { service, format },
+        Command::Logs { services, follow } => Prepared::Logs { services, follow },
+        Command::Ls(listing) => {
+            let filters = output::services(&listing.output.filter)?;
+            Prepared::Ls { listing, filters }
+        }
+        Command::Inspect { service, all, output } => Prepared::Inspect { service, all, output },
         Command::Update(update) => {
-            let (service, changes) = update.changes()?;
-            Prepared::Update { service, changes }
+            let manner = update.manner;
+            let (service, changes, references) = update.changes()?;
+            Prepared::Update { service, changes, references, manner }
         }
         Command::Remove { service } => Prepared::Remove { service },
     })
@@ -80,16 +114,22 @@ pub(crate) fn prepare(command: Command) -> Result<Prepared, Error> {
 
 pub(crate) async fn run(command: Prepared, mut client: Client) -> Result<(), Error> {
     match command {
-        Prepared::Create(spec) => {
-            let request = CreateServiceRequest { spec: Some(spec) };
-            let answer = client.control.create_service(request).await?;
-            let service = answer.into_inner().service.unwrap_or_default();
-            text::print(&format!("{}\n", service.id))?;
+        Prepared::Create { spec, references, manner } => {
+            Box::pin(change::create(&mut client, spec, &references, manner)).await?;
         }
-        Prepared::Ls { quiet } => ls(&mut client, quiet).await?,
-        Prepared::Inspect { service, all } => inspect(&mut client, &service, all).await?,
-        Prepared::Update { service, changes } => {
-            Box::pin(update(&mut client, &service, &changes)).await?;
+        Prepared::Explain { service, format } => {
+            advice::explain_service(&mut client, &service, format).await?;
+        }
+        Prepared::Logs { services, follow } => {
+            Box::pin(logs::print(&mut client, &services, follow)).await?;
+        }
+        Prepared::Ls { listing, filters } => ls(&mut client, &listing, filters).await?,
+        Prepared::Inspect { service, all, output } => {
+            inspect(&mut client, &service, all, &output).await?;
+        }
+        Prepared::Update { service, changes, references, manner } => {
+            let outcome = change::update(&mut client, &service, &changes, &references, manner);
+            Box::pin(outcome).await?;
         }
         Prepared::Remove { service } => {
             let service_id = client.service(&service).await?.id;
@@ -106,30 +146,19 @@ pub(crate) fn name(service: &Service) -> &str {
     spec.and_then(|spec| spec.annotations.as_ref()).map_or("", |annotations| &annotations.name)
 }
 
-async fn update(client: &mut Client, name: &str, changes: &Changes) -> Result<(), Error> {
-    let service = client.service(name).await?;
-    let before = service.spec.clone().unwrap_or_default();
-    let mut spec = before.clone();
-    changes.apply(&mut spec)?;
-    if spec == before {
-        return Err(Error::usage("no changes detected"));
-    }
-    let request = UpdateServiceRequest {
-        service_id: service.id.clone(),
-        service_version: service.meta.and_then(|meta| meta.version),
-        spec: Some(spec),
-        ..Default::default()
-    };
-    client.control.update_service(request).await?;
-    text::print(&format!("{}\n", service.id))
-}
-
-async fn ls(client: &mut Client, quiet: bool) -> Result<(), Error> {
-    let answer = client.control.list_services(ListServicesRequest::default()).await?;
-    let services = answer.into_inner().services;
-    if quiet {
+async fn ls(
+    client: &mut Client,
+    listing: &Listing,
+    filters: list_services_request::Filters,
+) -> Result<(), Error> {
+    let request = ListServicesRequest { filters: Some(filters) };
+    let services = client.control.list_services(request).await?.into_inner().services;
+    if listing.quiet {
         let ids: String = services.iter().map(|service| format!("{}\n", service.id)).collect();
         return text::print(&ids);
+    }
+    if listing.output.format == Format::Json {
+        return json::print(&json::all("Service", &services));
     }
     let tasks = client.control.list_tasks(ListTasksRequest::default()).await?.into_inner().tasks;
     let nodes = client.control.list_nodes(ListNodesRequest::default()).await?.into_inner().nodes;
@@ -164,17 +193,32 @@ fn replicas(service: &Service, running: usize) -> String {
     }
 }
 
-async fn inspect(client: &mut Client, name: &str, all: bool) -> Result<(), Error> {
+async fn inspect(client: &mut Client, name: &str, all: bool, output: &Output) -> Result<(), Error> {
     let service = client.service(name).await?;
-    let service_ids = vec![service.id.clone()];
-    let filters = Some(list_tasks_request::Filters { service_ids, ..Default::default() });
-    let answer = client.control.list_tasks(ListTasksRequest { filters }).await?;
-    let tasks = answer.into_inner().tasks;
-    let replicas = replicas(&service, count_running(tasks.iter()));
-    text::print(&page::page(&service, &replicas))?;
-    if !tasks.is_empty() {
-        let table = task::table(client, tasks, all).await;
-        text::print(&format!("\n{table}"))?;
+    let of_service = vec![service.id.clone()];
+    let mut filters = output::tasks(client, &output.filter).await?;
+    filters.service_ids.clone_from(&of_service);
+    let mut tasks = tasks(client, filters).await?;
+    if output.format == Format::Json {
+        tasks.retain(|one| all || task::wanted(one));
+        return json::print(&json!({
+            "service": json::of("Service", &service),
+            "tasks": json::all("Task", &tasks),
+        }));
     }
-    Ok(())
+    let every = list_tasks_request::Filters { service_ids: of_service, ..Default::default() };
+    let running = match output.filter[..] {
+        [] => count_running(tasks.iter()),
+        _ => count_running(self::tasks(client, every).await?.iter()),
+    };
+    text::print(&page::page(&service, &replicas(&service, running)))?;
+    task::print_below(client, tasks, all).await
+}
+
+async fn tasks(
+    client: &mut Client,
+    filters: list_tasks_request::Filters,
+) -> Result<Vec<Task>, Error> {
+    let request = ListTasksRequest { filters: Some(filters) };
+    Ok(client.control.list_tasks(request).await?.into_inner().tasks)
 }

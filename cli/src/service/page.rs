@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use protocol::wire::{
     ContainerSpec, Placement, PortConfig, Resources, Service, TaskSpec, UpdateStatus,
-    generic_resource::Resource, mount, task_spec::Runtime, update_status::UpdateState,
+    config_reference, generic_resource::Resource, mount, secret_reference, task_spec::Runtime,
+    update_status::UpdateState,
 };
 
 use crate::text::{self, human, table::Layout};
@@ -35,6 +36,9 @@ pub(super) fn page(service: &Service, replicas: &str) -> String {
     if let Some(status) = &service.update_status {
         page.push_str(&update_lines(status));
     }
+    if !service.allocation_error.is_empty() {
+        let _ = writeln!(page, "Allocation Error\t: {}", service.allocation_error);
+    }
     page.push_str("Template\t\n");
     if let Some(Runtime::Container(container)) = &task.runtime {
         page.push_str(" Container\t\n");
@@ -44,6 +48,8 @@ pub(super) fn page(service: &Service, replicas: &str) -> String {
         let ports = service.endpoint.as_ref().map_or(&[][..], |endpoint| &endpoint.ports);
         page.push_str(&port_lines(ports));
         page.push_str(&mount_lines(container));
+        page.push_str(&network_lines(&task));
+        page.push_str(&reference_lines(container, true));
     }
     if let Some(driver) = &task.log_driver {
         let _ = writeln!(page, "  LogDriver\t: {}", driver.name);
@@ -164,6 +170,48 @@ fn mount_lines(container: &ContainerSpec) -> String {
         let _ = writeln!(lines, "      source = {}", mount.source);
         let _ = writeln!(lines, "      readonly = {}", mount.readonly);
         let _ = writeln!(lines, "      type = {kind}");
+    }
+    lines
+}
+
+fn network_lines(task: &TaskSpec) -> String {
+    let networks: Vec<_> = task.networks.iter().map(|network| network.target.as_str()).collect();
+    match networks[..] {
+        [] => String::new(),
+        _ => format!("  Networks: {}\n", networks.join(" ")),
+    }
+}
+
+/// The secrets and configs of a container, with the files that they become; `with_ids` says
+/// whether the ids are of interest.
+pub(crate) fn reference_lines(container: &ContainerSpec, with_ids: bool) -> String {
+    let mut lines = String::new();
+    let line = |lines: &mut String, name: &str, id: &str, target: &str| {
+        let id = if with_ids { format!("@{id}") } else { String::new() };
+        let _ = writeln!(lines, "    [FILE] {name}{id}:{target}");
+    };
+    if !container.secrets.is_empty() {
+        lines.push_str("  Secrets:\n");
+    }
+    for secret in &container.secrets {
+        if let Some(secret_reference::Target::File(file)) = &secret.target {
+            line(&mut lines, &secret.secret_name, &secret.secret_id, &file.name);
+        }
+    }
+    if !container.configs.is_empty() {
+        lines.push_str("  Configs:\n");
+    }
+    for config in &container.configs {
+        match &config.target {
+            Some(config_reference::Target::File(file)) => {
+                line(&mut lines, &config.config_name, &config.config_id, &file.name);
+            }
+            Some(config_reference::Target::Runtime(_)) => {
+                let id = if with_ids { format!("@{}", config.config_id) } else { String::new() };
+                let _ = writeln!(lines, "    [RUNTIME] {}{id}", config.config_name);
+            }
+            None => {}
+        }
     }
     lines
 }

@@ -2,11 +2,11 @@
 
 use clap::Parser;
 use protocol::wire::{
-    ContainerSpec, ServiceSpec, restart_policy::RestartCondition, service_spec::Mode,
+    ContainerSpec, Service, ServiceSpec, restart_policy::RestartCondition, service_spec::Mode,
     task_spec::Runtime,
 };
 
-use super::{Command, Prepared, prepare};
+use super::{Command, Prepared, page::page, prepare};
 use crate::error::Error;
 
 #[derive(Parser)]
@@ -22,7 +22,7 @@ fn typed(words: &str) -> Result<Prepared, Error> {
 
 fn created(flags: &str) -> Result<ServiceSpec, String> {
     match typed(&format!("create --name a --image host {flags}")) {
-        Ok(Prepared::Create(spec)) => Ok(spec),
+        Ok(Prepared::Create { spec, .. }) => Ok(spec),
         Ok(_) => panic!("another command was read"),
         Err(error) => Err(error.to_string()),
     }
@@ -66,12 +66,21 @@ fn wrong_values_are_told_with_what_is_right() {
     refuse("--memory-limit abc", "invalid size: 'abc'");
     refuse("--cpu-limit 1/3", "CPU value cannot have more than 9 decimal places: 1/3");
     refuse("--label x", "malformed label: x");
+    refuse("--bind /a", "bind format \"/a\" not supported");
+    refuse("--volume /a:/b", "volume format \"/a:/b\" not supported");
+    refuse("--npipe x", "npipe format \"x\" not supported");
+    refuse("--tmpfs a", "invalid mount spec: a");
+    refuse("--ulimit nofile", "invalid ulimit argument: nofile");
+    refuse("--generic-resources gpu=a", "invalid argument for resource gpu");
+    refuse("--secret :x", "invalid secret name provided");
+    refuse("--secret x:", "invalid presentation name provided");
+    refuse("--ports http", "insufficient parameters in port configuration");
 }
 
 #[test]
 fn an_update_changes_only_what_is_given() {
     let before = created("--log-driver json-file --log-opt max-size=1m --env A=1").unwrap();
-    let Ok(Prepared::Update { service, changes }) = typed("update web --replicas 6") else {
+    let Ok(Prepared::Update { service, changes, .. }) = typed("update web --replicas 6") else {
         panic!("an update was typed");
     };
     let mut after = before.clone();
@@ -89,4 +98,56 @@ fn force_replaces_tasks_that_did_not_change() {
     let mut spec = created("").unwrap();
     changes.apply(&mut spec).unwrap();
     assert_eq!(spec.task.unwrap().force_update, 1);
+}
+
+#[test]
+fn the_page_says_why_a_service_has_no_ports() {
+    let mut service = Service::default();
+    assert!(!page(&service, "").contains("Allocation"));
+    service.allocation_error = "ingress network is missing".to_owned();
+    let page = page(&service, "0/1");
+    let line = page.lines().find(|line| line.starts_with("Allocation Error")).unwrap();
+    assert!(line.ends_with(": ingress network is missing"), "{line}");
+}
+
+fn updated(before: &ServiceSpec, flags: &str) -> ServiceSpec {
+    let Ok(Prepared::Update { changes, .. }) = typed(&format!("update web {flags}")) else {
+        panic!("an update was typed");
+    };
+    let mut spec = before.clone();
+    changes.apply(&mut spec).unwrap();
+    spec
+}
+
+#[test]
+fn mounts_are_added_and_other_lists_replaced() {
+    let before = created("--bind /a:/b --env A=1,B=2 --ulimit nofile=5").unwrap();
+    let after = updated(&before, "--volume /c --env C=3 --ulimit core=0:9,cpu=-1");
+    let targets: Vec<_> = container(&after).mounts.iter().map(|mount| &*mount.target).collect();
+    assert_eq!(targets, ["/b", "/c"]);
+    assert_eq!(container(&after).env, ["C=3"]);
+    let names: Vec<_> = container(&after).ulimits.iter().map(|limit| &*limit.name).collect();
+    assert_eq!(names, ["core", "cpu"]);
+}
+
+#[test]
+fn a_capability_is_added_or_dropped() {
+    let spec = updated(&created("").unwrap(), "--add-capability CAP_A,CAP_B");
+    let spec = updated(&spec, "--rm-capability CAP_B,CAP_C --add-capability CAP_A");
+    assert_eq!(container(&spec).capability_add, ["CAP_A"]);
+    assert_eq!(container(&spec).capability_drop, ["CAP_B", "CAP_C"]);
+}
+
+#[test]
+fn references_are_read_before_a_manager_is_asked() {
+    let Ok(Prepared::Update { references, .. }) =
+        typed("update web --add-secret a:b --rm-secret c --add-config d --network n")
+    else {
+        panic!("an update was typed");
+    };
+    assert_ne!(references, super::flags::References::default());
+    assert_eq!(
+        typed("update web --add-config :b").err().unwrap().to_string(),
+        "invalid config name provided"
+    );
 }

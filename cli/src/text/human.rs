@@ -73,6 +73,13 @@ pub(crate) fn duration(duration: &Duration) -> String {
     }
 }
 
+/// Writes a duration in seconds (`90.25s`), as JSON has it.
+pub(crate) fn seconds(duration: &Duration) -> String {
+    let nanos = i128::from(duration.seconds) * 1_000_000_000 + i128::from(duration.nanos);
+    let sign = if nanos < 0 { "-" } else { "" };
+    format!("{sign}{}s", decimal(nanos.unsigned_abs(), 1_000_000_000))
+}
+
 /// Divides exactly and writes the fraction without trailing zeros.
 fn decimal(value: u128, unit: u128) -> String {
     let digits = unit.ilog10() as usize;

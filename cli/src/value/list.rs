@@ -73,9 +73,18 @@ fn take_quoted(text: &str) -> Result<(String, Option<&str>), Invalid> {
 
 /// Reads labels, `key=value` each; both are trimmed.
 pub(crate) fn labels(items: &[String]) -> Result<BTreeMap<String, String>, Invalid> {
+    labels_or(items, "malformed label:")
+}
+
+/// Reads the labels of a node likewise.
+pub(crate) fn node_labels(items: &[String]) -> Result<BTreeMap<String, String>, Invalid> {
+    labels_or(items, "malformed label for node")
+}
+
+fn labels_or(items: &[String], malformed: &str) -> Result<BTreeMap<String, String>, Invalid> {
     let pair = |item: &String| {
         let (key, value) =
-            item.split_once('=').ok_or_else(|| Invalid::new(format!("malformed label: {item}")))?;
+            item.split_once('=').ok_or_else(|| Invalid::new(format!("{malformed} {item}")))?;
         Ok((key.trim().to_owned(), value.trim().to_owned()))
     };
     items.iter().map(pair).collect()

@@ -1,8 +1,11 @@
 //! Tables over what flags take, and what they refuse.
 
-use protocol::wire::port_config::Protocol;
+use protocol::wire::{generic_resource::Resource, mount::Type, port_config::Protocol};
 
-use super::{List, duration, labels, memory_bytes, nano_cpus, port};
+use super::{
+    List, bind, duration, generic_resources, labels, memory_bytes, nano_cpus, port, reference,
+    tmpfs, ulimit,
+};
 
 fn list(text: &str) -> Result<Vec<String>, String> {
     let list = text.parse::<List>().map_err(|invalid| invalid.to_string())?;
@@ -90,4 +93,73 @@ fn ports_name_a_target() {
     refuse("a:x", "failed to parse port: x is no port from 0 to 65535");
     refuse("a:80:99999", "failed to parse node port: 99999 is no port from 0 to 65535");
     refuse("a:80/icmp", "failed to parse port: invalid protocol string: icmp");
+}
+
+#[test]
+fn generic_resources_are_counted() {
+    let read = generic_resources("gpu=2,fpga=1").unwrap();
+    let counts: Vec<_> = read
+        .iter()
+        .map(|generic| match generic.resource.as_ref().unwrap() {
+            Resource::DiscreteResourceSpec(counted) => (&*counted.kind, counted.value),
+            Resource::NamedResourceSpec(_) => panic!("named"),
+        })
+        .collect();
+    assert_eq!(counts, [("fpga", 1), ("gpu", 2)]);
+    let refuse =
+        |text, why: &str| assert_eq!(generic_resources(text).unwrap_err().to_string(), why);
+    let prefix = "could not parse GenericResource: ";
+    let incorrect = "incorrect term gpu, missing '=' or malformed expression";
+    refuse("gpu", &format!("{prefix}{incorrect}"));
+    refuse("gpu=-1", &format!("{prefix}cannot ask for negative resource gpu"));
+    let mixed = "mixed discrete and named resources in expression 'gpu=[1, a]'";
+    refuse("gpu=1,gpu=a", &format!("{prefix}{mixed}"));
+    refuse("gpu=1\n", &format!("{prefix}unexpected '\\n' character"));
+    refuse("gpu=a,gpu=b", "invalid argument for resource gpu");
+}
+
+#[test]
+fn limits_of_processes_are_soft_and_hard() {
+    let read = |text| ulimit(text).map(|limit| (limit.name, limit.soft, limit.hard));
+    let is = |name: &str, soft, hard| Ok((name.to_owned(), soft, hard));
+    assert_eq!(read("nofile=5"), is("nofile", 5, 5));
+    assert_eq!(read("core=0:-1"), is("core", 0, -1));
+    assert_eq!(read("core=-1"), is("core", -1, -1));
+    let refuse = |text, why: &str| assert_eq!(ulimit(text).unwrap_err().to_string(), why);
+    refuse("nofile", "invalid ulimit argument: nofile");
+    refuse("nofile=x", "invalid ulimit argument: nofile=x");
+    refuse("nofile=-2", "invalid ulimit argument: nofile=-2");
+    refuse("files=1", "invalid ulimit type: files");
+    let order = "ulimit soft limit must be less than or equal to hard limit: ";
+    refuse("cpu=9:8", &format!("{order}9 > 8"));
+    refuse("cpu=-1:8", &format!("{order}-1 > 8"));
+}
+
+#[test]
+fn mounts_have_a_source_or_options() {
+    let read = bind("/a:/b:c").unwrap();
+    assert_eq!((read.r#type(), &*read.source, &*read.target), (Type::Bind, "/a", "/b:c"));
+    let read = tmpfs("/t:size=10m,mode=700,ro,noexec").unwrap();
+    let options = read.tmpfs_options.unwrap();
+    assert!(read.readonly);
+    assert_eq!((options.size_bytes, options.mode, &*options.options), (10 << 20, 0o700, "noexec"));
+    assert_eq!(tmpfs("/t:size=7").unwrap().tmpfs_options.unwrap().size_bytes, 7);
+    let refuse = |text: &str, why: &str| assert_eq!(tmpfs(text).unwrap_err().to_string(), why);
+    refuse("t", "invalid mount spec: t");
+    refuse("/t:ro:rw", "invalid mount spec: /t:ro:rw");
+    refuse("/t:mode=9", "invalid mount spec: /t:mode=9");
+    refuse("/t:suid", "unsupported flag suid");
+    refuse("/t:uid=1", "unsupported flag uid=1");
+    for size in ["x", "", "1x", "-1", "9999999999999g", "1.5m"] {
+        refuse(&format!("/t:size={size}"), &format!("invalid size format: {size}"));
+    }
+}
+
+#[test]
+fn references_name_a_file() {
+    let read = |text| reference("secret", text).map(|read| (read.name, read.file));
+    assert_eq!(read("a"), Ok(("a".to_owned(), "a".to_owned())));
+    assert_eq!(read("a:b:c"), Ok(("a".to_owned(), "b:c".to_owned())));
+    read(":b").unwrap_err();
+    read("a:").unwrap_err();
 }

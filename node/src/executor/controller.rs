@@ -11,11 +11,12 @@ use super::process::Process;
 /// Hands each verb on to the process, which outlives a verb that is given up.
 pub(super) struct ProcessController {
     process: Rc<Process>,
+    ports: Option<wire::PortStatus>,
 }
 
 impl ProcessController {
-    pub(super) fn new(process: Process) -> Self {
-        Self { process: Rc::new(process) }
+    pub(super) fn new(process: Process, ports: Option<wire::PortStatus>) -> Self {
+        Self { process: Rc::new(process), ports }
     }
 }
 
@@ -32,12 +33,12 @@ impl Controller for ProcessController {
 
     fn start(&self) -> LocalBoxFuture<'static, Result<(), ExecutorError>> {
         let process = self.process.clone();
-        Box::pin(async move { process.start().await })
+        Box::pin(async move { process.end_failed(process.start().await).await })
     }
 
     fn wait(&self) -> LocalBoxFuture<'static, Result<(), ExecutorError>> {
         let process = self.process.clone();
-        Box::pin(async move { process.wait().await })
+        Box::pin(async move { process.end_failed(process.wait().await).await })
     }
 
     fn shutdown(&self) -> LocalBoxFuture<'static, Result<(), ExecutorError>> {
@@ -55,6 +56,6 @@ impl Controller for ProcessController {
     }
 
     fn port_status(&self) -> Option<wire::PortStatus> {
-        None
+        self.ports.clone()
     }
 }

@@ -8,13 +8,19 @@ use nix::{
 };
 use protocol::wire;
 
-use super::Config;
+use super::{Config, hierarchies::Hierarchies};
 
 /// What makes a node able to run tasks with the image `host`.
 const RUNTIME: &str = "process";
 
+/// Under which label of the engine it is said which limits can hold.
+const CONTROL_GROUPS: &str = "swarm.cgroups";
+
 /// Returns the machine as it is now. Certificates and FIPS are the agent's to add.
-pub(super) fn describe(config: &Config) -> io::Result<wire::NodeDescription> {
+pub(super) fn describe(
+    config: &Config,
+    hierarchies: &Hierarchies,
+) -> io::Result<wire::NodeDescription> {
     let hostname = match &config.hostname {
         Some(hostname) => hostname.clone(),
         None => gethostname()?.to_string_lossy().into_owned(),
@@ -34,7 +40,7 @@ pub(super) fn describe(config: &Config) -> io::Result<wire::NodeDescription> {
         }),
         engine: Some(wire::EngineDescription {
             engine_version: env!("CARGO_PKG_VERSION").into(),
-            labels: Default::default(),
+            labels: [(CONTROL_GROUPS.to_owned(), hierarchies.describe())].into(),
             plugins: vec![wire::PluginDescription {
                 r#type: "Runtime".into(),
                 name: RUNTIME.into(),
@@ -51,7 +57,8 @@ mod tests {
     #[test]
     fn the_machine_is_described() {
         let mut config = Config::new("/nowhere".into());
-        let found = describe(&config).unwrap();
+        let hierarchies = Hierarchies::default();
+        let found = describe(&config, &hierarchies).unwrap();
         assert!(!found.hostname.is_empty());
         let platform = found.platform.unwrap();
         assert_eq!(
@@ -63,11 +70,13 @@ mod tests {
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
         let total = memory.split_ascii_whitespace().nth(1).unwrap().parse::<i64>().unwrap();
         assert_eq!(resources.memory_bytes, total * 1024);
-        let plugins = found.engine.unwrap().plugins;
+        let engine = found.engine.unwrap();
+        assert_eq!(engine.labels[CONTROL_GROUPS], "none: not looked for");
+        let plugins = engine.plugins;
         assert_eq!(plugins.len(), 1);
         assert_eq!((plugins[0].r#type.as_str(), plugins[0].name.as_str()), ("Runtime", "process"));
 
         config.hostname = Some("node-1".into());
-        assert_eq!(describe(&config).unwrap().hostname, "node-1");
+        assert_eq!(describe(&config, &hierarchies).unwrap().hostname, "node-1");
     }
 }

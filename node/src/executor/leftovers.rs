@@ -9,7 +9,7 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
-use crate::shim::{self, ProcessIdentity, Stat, TASK_ID_VARIABLE};
+use crate::shim::{self, ControlGroup, ProcessIdentity, Stat, TASK_ID_VARIABLE};
 
 /// How often the processes are looked through: those that start others while they are killed
 /// are found the next time.
@@ -24,6 +24,8 @@ pub(super) struct Leftovers {
     /// Everything that the task started carries its id in the environment, unless it took care
     /// to lose it.
     pub(super) task_id: String,
+    /// Whatever is in its groups is the task's too.
+    pub(super) control_groups: Vec<ControlGroup>,
     /// The main process, if there ever was one.
     pub(super) main: Option<ProcessIdentity>,
     /// Whether the shim has only just died. Then the main process's session cannot have become
@@ -34,6 +36,9 @@ pub(super) struct Leftovers {
 impl Leftovers {
     /// Kills them all, and returns when they have ended or nothing more can be done. Blocks.
     pub(super) fn kill(&self) -> io::Result<()> {
+        for group in &self.control_groups {
+            group.kill();
+        }
         for _ in 0..PASSES_MAX {
             let found = self.find()?;
             let killed: Vec<_> = found

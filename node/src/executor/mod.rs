@@ -6,19 +6,29 @@
 
 mod controller;
 mod description;
+mod hierarchies;
+mod ignored_signals;
 mod instructions;
 mod leftovers;
+mod limits;
+mod open_files;
+mod ports;
 mod process;
 mod running_shim;
 
-use std::{collections::BTreeSet, fs, io, path::PathBuf, rc::Rc};
+use std::{cell::OnceCell, collections::BTreeSet, fs, io, path::PathBuf, rc::Rc};
 
 use actors::agent::port::{Controller, Executor, ExecutorError};
 use futures_util::future::{LocalBoxFuture, join_all};
-use protocol::wire;
+use protocol::{id::TaskId, wire};
 
-use self::{controller::ProcessController, process::Process};
-use crate::shim::{TaskDirectory, chain};
+use self::{
+    controller::ProcessController, hierarchies::Hierarchies, instructions::Refused, limits::Limits,
+    process::Process,
+};
+use crate::shim::{self, Instructions, TaskDirectory, Ulimit, chain};
+
+pub use open_files::raise as raise_open_files;
 
 /// How the executor works, and what it says about the machine.
 #[derive(Clone, Debug)]
@@ -35,6 +45,11 @@ pub struct Config {
     pub output_file_bytes_max: u64,
     /// How many files of a task's output are kept.
     pub output_files_max: u32,
+    /// The control group, below the top of each hierarchy, under which each task has its own.
+    pub control_group_parent: String,
+    /// How many files a task may have open when its spec does not say; none for the daemon's own
+    /// limit.
+    pub open_files: Option<Ulimit>,
 }
 
 impl Config {
@@ -47,6 +62,8 @@ impl Config {
             generic_resources: Vec::new(),
             output_file_bytes_max: 10 * 1024 * 1024,
             output_files_max: 3,
+            control_group_parent: "swarm".into(),
+            open_files: None,
         }
     }
 }
@@ -55,29 +72,39 @@ impl Config {
 #[derive(Debug)]
 pub struct ProcessExecutor {
     config: Rc<Config>,
+    hierarchies: OnceCell<Rc<Hierarchies>>,
+    /// Set when no signal is ignored any more.
+    signals: OnceCell<()>,
 }
 
 impl ProcessExecutor {
     /// Makes an executor; nothing is read or started yet.
     pub fn new(config: Config) -> Self {
-        Self { config: Rc::new(config) }
+        Self { config: Rc::new(config), hierarchies: OnceCell::new(), signals: OnceCell::new() }
     }
 
-    /// Stops and removes the tasks in the folder that are not among `known`: the daemon may have
-    /// died after it forgot a task and before the task was gone.
-    ///
-    /// Every task is tried; the first failure is returned.
-    pub async fn remove_unknown(&self, known: &BTreeSet<String>) -> Result<(), ExecutorError> {
-        let names = self.folder_names().map_err(|error| self.unreadable(&error))?;
-        let unknown = names.into_iter().filter(|name| !known.contains(name));
-        let processes: Vec<_> = unknown
-            .map(|name| {
-                let directory = TaskDirectory::new(self.config.folder.join(name));
-                Process::found(directory, self.config.clone())
-            })
-            .collect();
-        // All at once: each may take its grace period.
-        join_all(processes.iter().map(Process::remove)).await.into_iter().collect()
+    fn instructions(&self, task: &wire::Task) -> Result<Instructions, ExecutorError> {
+        let hierarchies = self.hierarchies();
+        let node =
+            description::describe(&self.config, &hierarchies).map_err(|error| unable(&error))?;
+        let unmet = Limits::of(task).unmet(&hierarchies);
+        if !unmet.is_empty() {
+            tracing::warn!(task.id, limits = unmet.join(", "), "a task runs without its limits");
+        }
+        instructions::instructions(task, &node, &hierarchies, &self.config)
+            .map_err(|error| refused(&error))
+    }
+
+    /// What the machine lets us limit, looked at once.
+    fn hierarchies(&self) -> Rc<Hierarchies> {
+        let find = || {
+            let found = Hierarchies::find(&self.config.control_group_parent);
+            for (controller, reason) in &found.missing {
+                tracing::warn!(controller = controller.name(), reason, "tasks cannot be limited");
+            }
+            Rc::new(found)
+        };
+        self.hierarchies.get_or_init(find).clone()
     }
 
     fn folder_names(&self) -> io::Result<Vec<String>> {
@@ -104,23 +131,67 @@ impl ProcessExecutor {
 
 impl Executor for ProcessExecutor {
     fn describe(&self) -> LocalBoxFuture<'static, Result<wire::NodeDescription, ExecutorError>> {
-        let config = self.config.clone();
-        Box::pin(async move { description::describe(&config).map_err(|error| failed(&error)) })
+        let (config, hierarchies) = (self.config.clone(), self.hierarchies());
+        Box::pin(async move {
+            description::describe(&config, &hierarchies).map_err(|error| unable(&error))
+        })
     }
 
     fn controller(&self, task: &wire::Task) -> Result<Rc<dyn Controller>, ExecutorError> {
-        let instructions = instructions::instructions(task, &self.config)
-            .map_err(|refused| ExecutorError::Failed(refused.to_string()))?;
+        if self.signals.get().is_none() {
+            ignored_signals::take_over().map_err(|error| unable(&error))?;
+            self.signals.get_or_init(|| ());
+        }
+        if !instructions::is_name(&task.id) {
+            return Err(refused(&Refused::TaskId(task.id.clone())));
+        }
         let directory = TaskDirectory::new(self.config.folder.join(&task.id));
-        Ok(Rc::new(ProcessController::new(Process::new(
-            directory,
-            instructions,
-            self.config.clone(),
-        ))))
+        let instructions = match directory.read() {
+            // Prepared by an earlier daemon, which may have been of another mind.
+            Ok(Some(recorded)) => recorded,
+            Ok(None) | Err(shim::Error::Damaged { .. }) => self.instructions(task)?,
+            Err(error) => return Err(failed(&error)),
+        };
+        let process = Process::new(directory, instructions, self.config.clone());
+        Ok(Rc::new(ProcessController::new(process, ports::host_ports(task))))
+    }
+
+    /// Every task is tried; the first failure is returned.
+    fn retain(
+        &self,
+        known: BTreeSet<TaskId>,
+    ) -> LocalBoxFuture<'static, Result<(), ExecutorError>> {
+        let names = self.folder_names().map_err(|error| self.unreadable(&error));
+        let config = self.config.clone();
+        Box::pin(async move {
+            let unknown = names?.into_iter().filter(|name| !known.contains(&TaskId::from(&**name)));
+            let processes: Vec<_> = unknown
+                .map(|name| {
+                    let directory = TaskDirectory::new(config.folder.join(name));
+                    Process::found(directory, config.clone())
+                })
+                .collect();
+            // All at once: each may take its grace period.
+            join_all(processes.iter().map(Process::remove)).await.into_iter().collect()
+        })
     }
 }
 
-/// An error with its causes, as the text of a task's status.
-fn failed(error: &dyn std::error::Error) -> ExecutorError {
-    ExecutorError::Failed(chain(error))
+/// What the machine refuses now it may grant in a moment, and says nothing about the task; what
+/// its records say stays so.
+fn failed(error: &shim::Error) -> ExecutorError {
+    match error {
+        shim::Error::Damaged { .. } => ExecutorError::Failed(chain(error)),
+        shim::Error::Failed { .. } | shim::Error::System { .. } => {
+            ExecutorError::Temporary(chain(error))
+        }
+    }
+}
+
+fn unable(error: &io::Error) -> ExecutorError {
+    ExecutorError::Temporary(error.to_string())
+}
+
+fn refused(error: &Refused) -> ExecutorError {
+    ExecutorError::Failed(error.to_string())
 }

@@ -11,13 +11,22 @@ use tokio::{net::unix::pipe, sync::Mutex, task::spawn_blocking, time::timeout};
 
 use super::{
     Config, failed, instructions::GRACE_PERIOD_MS, leftovers::Leftovers, running_shim::RunningShim,
+    unable,
 };
 use crate::shim::{
-    self, Claim, Exit, Instructions, NotStarted, Outcome, Started, TaskDirectory, boot_id,
+    self, Claim, ControlGroup, Exit, Healthy, Instructions, NotStarted, Outcome, Record, Started,
+    TaskDirectory, boot_id, chain,
 };
 
 /// How much longer than the grace period a shim may take, before it is taken to hang.
 const HANG: Duration = Duration::from_secs(10);
+
+/// Who may start the task, as far as that can be told.
+enum Claimed {
+    By(Claim),
+    /// Somebody; the record is damaged in this way.
+    Unreadable(String),
+}
 
 /// One task as a process.
 pub(super) struct Process {
@@ -94,6 +103,17 @@ impl Process {
         }
     }
 
+    /// Sees to it that a task which has failed does not run on: nobody would stop it any more.
+    pub(super) async fn end_failed(
+        &self,
+        result: Result<(), ExecutorError>,
+    ) -> Result<(), ExecutorError> {
+        if matches!(result, Err(ExecutorError::Failed(_))) {
+            self.shutdown().await?;
+        }
+        result
+    }
+
     pub(super) async fn wait(&self) -> Result<(), ExecutorError> {
         let mut watched = false;
         while let Some(shim) = self.running_shim()? {
@@ -107,8 +127,12 @@ impl Process {
         }
         match exit {
             Some(Outcome::Code(0)) => Ok(()),
-            Some(Outcome::Code(code)) => Err(ExecutorError::Exit { code, reason: None }),
+            Some(Outcome::Code(code)) => {
+                self.tell_out_of_memory();
+                Err(ExecutorError::Exit { code, reason: None })
+            }
             Some(Outcome::NotStarted(failure)) => Err(start_failed(&failure)),
+            Some(Outcome::Unhealthy(_)) => Err(unhealthy()),
             None => Err(self.lost(watched).await),
         }
     }
@@ -134,14 +158,32 @@ impl Process {
 
     pub(super) async fn remove(&self) -> Result<(), ExecutorError> {
         self.shutdown().await?;
-        self.work(TaskDirectory::remove).await
+        let groups = self.control_groups();
+        self.work(move |directory| {
+            for group in groups {
+                if let Err(error) = group.remove() {
+                    tracing::warn!(group = group.directory, %error, "a control group is left");
+                }
+            }
+            directory.remove()
+        })
+        .await
+    }
+
+    /// The groups that the task was started in; another daemon may have chosen other ones.
+    fn control_groups(&self) -> Vec<ControlGroup> {
+        let recorded = self.directory.read::<Instructions>().ok().flatten();
+        recorded.map_or_else(
+            || self.instructions.control_groups.clone(),
+            |recorded| recorded.control_groups,
+        )
     }
 
     /// What the records say now. One that cannot be read says nothing.
     pub(super) fn status(&self) -> wire::ContainerStatus {
         let started = self.directory.read::<Started>().ok().flatten();
         let exit_code = match self.exit() {
-            Ok(Some(Outcome::Code(code))) => code,
+            Ok(Some(Outcome::Code(code) | Outcome::Unhealthy(code))) => code,
             Ok(Some(Outcome::NotStarted(failure))) => failure.code,
             Ok(None) | Err(_) => 0,
         };
@@ -155,26 +197,33 @@ impl Process {
     /// Spawns the shim. Nothing is awaited between that and remembering it.
     fn spawn(&self) -> Result<(), ExecutorError> {
         let trouble = self.directory.open_trouble().map_err(|error| failed(&error))?;
-        let shim = shim::command(&self.config.program, &self.directory)
+        let unable = |error: io::Error| {
+            ExecutorError::Temporary(format!("the task's shim cannot be started: {error}"))
+        };
+        let mut child = shim::command(&self.config.program, &self.directory)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(trouble)
             .spawn()
-            .and_then(|child| RunningShim::spawned(&child))
-            .map_err(|error| {
-                ExecutorError::Failed(format!("the task's shim cannot be started: {error}"))
-            })?;
+            .map_err(unable)?;
+        let shim = RunningShim::spawned(&child).map_err(|error| {
+            // One that nobody can watch must not start the task.
+            child.kill().and_then(|()| child.wait()).ok();
+            unable(error)
+        })?;
         *self.shim.borrow_mut() = Some(Rc::new(shim));
         Ok(())
     }
 
     /// The shim that was spawned here, or else the one that has claimed the task.
     fn running_shim(&self) -> Result<Option<Rc<RunningShim>>, ExecutorError> {
-        if self.shim.borrow().is_none()
-            && let Some(Claim { shim: Some(identity) }) = self.claimed()?
-        {
-            let adopted = RunningShim::adopt(&identity).map_err(|error| failed(&error))?;
-            *self.shim.borrow_mut() = adopted.map(Rc::new);
+        if self.shim.borrow().is_none() {
+            let found = match self.claimed()? {
+                Some(Claimed::By(Claim { shim: Some(identity) })) => RunningShim::adopt(&identity),
+                Some(Claimed::Unreadable(_)) => RunningShim::find(self.directory.path()),
+                Some(Claimed::By(Claim { shim: None })) | None => Ok(None),
+            };
+            *self.shim.borrow_mut() = found.map_err(|error| unable(&error))?.map(Rc::new);
         }
         Ok(self.shim.borrow().clone())
     }
@@ -204,14 +253,19 @@ impl Process {
         self.kill_leftovers(watched).await;
         let trouble = self.directory.trouble().map(|text| format!(": {text}")).unwrap_or_default();
         ExecutorError::Failed(match claim {
-            Some(Claim { shim: Some(shim) }) if boot_id().is_ok_and(|id| id != shim.boot_id) => {
+            Some(Claimed::By(Claim { shim: Some(shim) }))
+                if boot_id().is_ok_and(|id| id != shim.boot_id) =>
+            {
                 "the machine was restarted while the task ran; its exit code is unknown".into()
             }
-            Some(Claim { shim: Some(shim) }) => format!(
+            Some(Claimed::By(Claim { shim: Some(shim) })) => format!(
                 "the task's shim (process {}) was killed; its exit code is unknown{trouble}",
                 shim.pid
             ),
-            Some(Claim { shim: None }) => "the task was stopped before it started".into(),
+            Some(Claimed::Unreadable(reason)) => reason,
+            Some(Claimed::By(Claim { shim: None })) => {
+                "the task was stopped before it started".into()
+            }
             None => format!("the task has not been started on this node{trouble}"),
         })
     }
@@ -225,6 +279,7 @@ impl Process {
         let started = self.directory.read::<Started>().ok().flatten();
         let leftovers = Leftovers {
             task_id: self.instructions.task_id.clone(),
+            control_groups: self.control_groups(),
             main: started.and_then(|started| started.main),
             fresh,
         };
@@ -233,29 +288,57 @@ impl Process {
         }
     }
 
-    fn claimed(&self) -> Result<Option<Claim>, ExecutorError> {
-        self.directory.read().map_err(|error| failed(&error))
+    fn claimed(&self) -> Result<Option<Claimed>, ExecutorError> {
+        match self.directory.read() {
+            Ok(claim) => Ok(claim.map(Claimed::By)),
+            Err(error @ shim::Error::Damaged { .. }) => {
+                Ok(Some(Claimed::Unreadable(chain(&error))))
+            }
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     fn exit(&self) -> Result<Option<Outcome>, ExecutorError> {
         match self.directory.read::<Exit>().map_err(|error| failed(&error))? {
-            Some(Exit { outcome: None }) => {
+            Some(Exit { outcome: None, .. }) => {
                 Err(ExecutorError::Failed("the exit record is of a later release".into()))
             }
             exit => Ok(exit.and_then(|exit| exit.outcome)),
         }
     }
 
+    /// For an operator: the status of a task that ran out of memory says no more than its code.
+    fn tell_out_of_memory(&self) {
+        if let Ok(Some(Exit { out_of_memory: true, .. })) = self.directory.read() {
+            let id = &self.instructions.task_id;
+            tracing::warn!(task.id = id, "a task used all the memory that it may");
+        }
+    }
+
     /// What came of the start, once that is decided.
     fn start_outcome(&self) -> Result<Option<Result<(), ExecutorError>>, ExecutorError> {
-        if self.directory.read::<Started>().map_err(|error| failed(&error))?.is_some() {
+        let checked = self.instructions.health_check.is_some();
+        if if checked { self.has::<Healthy>()? } else { self.has::<Started>()? } {
             return Ok(Some(Ok(())));
         }
-        Ok(match self.exit()? {
-            Some(Outcome::NotStarted(failure)) => Some(Err(start_failed(&failure))),
-            Some(Outcome::Code(_)) => Some(Ok(())),
-            None => None,
-        })
+        Ok(self.exit()?.map(|outcome| match outcome {
+            Outcome::NotStarted(failure) => Err(start_failed(&failure)),
+            Outcome::Unhealthy(_) => Err(unhealthy()),
+            // A task that nobody has seen healthy never ran.
+            Outcome::Code(code) if checked && code != 0 => {
+                Err(ExecutorError::Exit { code, reason: None })
+            }
+            Outcome::Code(_) => Ok(()),
+        }))
+    }
+
+    fn has<R: Record>(&self) -> Result<bool, ExecutorError> {
+        match self.directory.read::<R>() {
+            Ok(found) => Ok(found.is_some()),
+            // It was written once, and that is what it says.
+            Err(shim::Error::Damaged { .. }) => Ok(true),
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     /// Does work that blocks, after all that was begun before.
@@ -287,7 +370,14 @@ async fn decided(starting: &mut Option<pipe::Receiver>) {
 }
 
 fn not_prepared(error: &io::Error) -> ExecutorError {
+    if error.kind() != io::ErrorKind::NotFound {
+        return unable(error);
+    }
     ExecutorError::Failed(format!("the task has not been prepared on this node: {error}"))
+}
+
+fn unhealthy() -> ExecutorError {
+    ExecutorError::Failed("dockerexec: unhealthy container".into())
 }
 
 /// In the words of executor.md §3.

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     process::Child,
 };
 
@@ -36,6 +37,18 @@ impl RunningShim {
             return Ok(None);
         }
         Self::hold(process).map(Some)
+    }
+
+    /// Finds the shim of a directory whose claim cannot be read, by what it was started with.
+    pub(super) fn find(directory: &Path) -> io::Result<Option<Self>> {
+        for stat in shim::processes()?.into_iter().filter(|stat| !stat.has_ended()) {
+            // Opened before it is looked at: if this is the shim, so is what was opened.
+            let Some(process) = shim::open(stat.pid)? else { continue };
+            if shim::serves(stat.pid, directory) {
+                return Self::hold(process).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor is sound here")]

@@ -97,9 +97,10 @@ impl Identity {
     /// Forgets the root's private key, in memory and on disk. To be called once the cluster
     /// object that holds it is durable.
     pub fn forget_root_key(&mut self) -> Result<(), Error> {
-        self.root_key_pem = None;
         let path = self.files.root_key_path();
-        self.files.remove_root_key().map_err(|source| Error::File { path, source })
+        self.files.remove_root_key().map_err(|source| Error::File { path, source })?;
+        self.root_key_pem = None;
+        Ok(())
     }
 }
 

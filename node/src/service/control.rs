@@ -6,7 +6,9 @@ use actors::{
     control::{
         Error, list,
         logic::{
-            cluster, node,
+            cluster, extension,
+            node::{self, Managers},
+            resource,
             service::{self, Direction},
             service_defaults, service_status, task,
         },
@@ -17,7 +19,7 @@ use actors::{
 };
 use prost_types::Timestamp;
 use protocol::{
-    id::ServiceId,
+    id::{ExtensionId, ResourceId, ServiceId},
     wire::{self, control_server, update_service_request::Rollback},
 };
 use rand::rngs::OsRng;
@@ -47,6 +49,11 @@ impl Control {
 
     async fn read(&self) -> Result<View, Status> {
         self.leadership.current().await.map_err(leaderless)
+    }
+
+    /// The managers. Not to know them is not the same as that there are none.
+    async fn managers(&self) -> Result<Managers, Status> {
+        self.leadership.managers().await.map_err(leaderless)
     }
 
     /// Runs one transaction, and returns what is committed after it.
@@ -122,7 +129,7 @@ impl control_server::Control for Control {
         request: Request<wire::GetNodeRequest>,
     ) -> Answer<wire::GetNodeResponse> {
         let view = self.read().await?;
-        let managers = self.leadership.managers().await;
+        let managers = self.managers().await?;
         let found = node::get(&view, &request.into_inner().node_id);
         answer(found, |found| node::shown(found, &managers), |node| wire::GetNodeResponse { node })
     }
@@ -132,7 +139,7 @@ impl control_server::Control for Control {
         request: Request<wire::ListNodesRequest>,
     ) -> Answer<wire::ListNodesResponse> {
         let view = self.read().await?;
-        let managers = self.leadership.managers().await;
+        let managers = self.managers().await?;
         let found = list::nodes(&view, request.get_ref());
         let nodes = found.into_iter().map(|found| node::shown(found, &managers)).collect();
         Ok(Response::new(wire::ListNodesResponse { nodes }))
@@ -145,7 +152,7 @@ impl control_server::Control for Control {
         let wire::UpdateNodeRequest { node_id: id, node_version, spec } = request.into_inner();
         let version = checked(validate::version(&id, node_version))?;
         let spec = checked(spec.ok_or_else(Error::incomplete))?;
-        let managers = self.leadership.managers().await;
+        let managers = self.managers().await?;
         let (updated, known) = (id.clone(), managers.clone());
         let change = move |transaction: &mut Transaction| {
             node::update(transaction, &id, version, spec, &known)
@@ -164,7 +171,7 @@ impl control_server::Control for Control {
         request: Request<wire::RemoveNodeRequest>,
     ) -> Answer<wire::RemoveNodeResponse> {
         let wire::RemoveNodeRequest { node_id: id, force } = request.into_inner();
-        let (managers, now) = (self.leadership.managers().await, self.now());
+        let (managers, now) = (self.managers().await?, self.now());
         let change = move |transaction: &mut Transaction| {
             node::remove(transaction, &id, force, &managers, certificate_expiry, now)
         };
@@ -177,6 +184,7 @@ impl control_server::Control for Control {
         request: Request<wire::CreateServiceRequest>,
     ) -> Answer<wire::CreateServiceResponse> {
         let valid = checked(ValidService::try_from(request.into_inner().spec))?;
+        checked(service::check_offered(&valid))?;
         let (id, now) = (ServiceId::random(&mut OsRng), self.now());
         let created = id.clone();
         let change =
@@ -280,6 +288,91 @@ impl control_server::Control for Control {
         Ok(Response::new(wire::RemoveTaskResponse {}))
     }
 
+    async fn create_extension(
+        &self,
+        request: Request<wire::CreateExtensionRequest>,
+    ) -> Answer<wire::CreateExtensionResponse> {
+        let (id, request) = (ExtensionId::random(&mut OsRng), request.into_inner());
+        let created = id.clone();
+        let change =
+            move |transaction: &mut Transaction| extension::create(transaction, &id, request);
+        let view = self.write(change).await?;
+        let found = extension::get(&view, created.as_str());
+        answer(found, wire::Extension::from, |extension| wire::CreateExtensionResponse {
+            extension,
+        })
+    }
+
+    async fn get_extension(
+        &self,
+        request: Request<wire::GetExtensionRequest>,
+    ) -> Answer<wire::GetExtensionResponse> {
+        let view = self.read().await?;
+        let found = extension::get(&view, &request.into_inner().extension_id);
+        answer(found, wire::Extension::from, |extension| wire::GetExtensionResponse { extension })
+    }
+
+    async fn remove_extension(
+        &self,
+        request: Request<wire::RemoveExtensionRequest>,
+    ) -> Answer<wire::RemoveExtensionResponse> {
+        let id = request.into_inner().extension_id;
+        self.write(move |transaction| extension::remove(transaction, &id)).await?;
+        Ok(Response::new(wire::RemoveExtensionResponse {}))
+    }
+
+    async fn create_resource(
+        &self,
+        request: Request<wire::CreateResourceRequest>,
+    ) -> Answer<wire::CreateResourceResponse> {
+        let (id, request) = (ResourceId::random(&mut OsRng), request.into_inner());
+        let created = id.clone();
+        let change =
+            move |transaction: &mut Transaction| resource::create(transaction, &id, request);
+        let view = self.write(change).await?;
+        let found = resource::get(&view, created.as_str());
+        answer(found, wire::Resource::from, |resource| wire::CreateResourceResponse { resource })
+    }
+
+    async fn get_resource(
+        &self,
+        request: Request<wire::GetResourceRequest>,
+    ) -> Answer<wire::GetResourceResponse> {
+        let view = self.read().await?;
+        let found = resource::get(&view, &request.into_inner().resource_id);
+        answer(found, wire::Resource::from, |resource| wire::GetResourceResponse { resource })
+    }
+
+    async fn list_resources(
+        &self,
+        request: Request<wire::ListResourcesRequest>,
+    ) -> Answer<wire::ListResourcesResponse> {
+        let view = self.read().await?;
+        let found = list::resources(&view, request.get_ref());
+        let resources = found.into_iter().map(|found| wire::Resource::from(&**found)).collect();
+        Ok(Response::new(wire::ListResourcesResponse { resources }))
+    }
+
+    async fn update_resource(
+        &self,
+        request: Request<wire::UpdateResourceRequest>,
+    ) -> Answer<wire::UpdateResourceResponse> {
+        let request = request.into_inner();
+        let id = request.resource_id.clone();
+        let view = self.write(move |transaction| resource::update(transaction, request)).await?;
+        let found = resource::get(&view, &id);
+        answer(found, wire::Resource::from, |resource| wire::UpdateResourceResponse { resource })
+    }
+
+    async fn remove_resource(
+        &self,
+        request: Request<wire::RemoveResourceRequest>,
+    ) -> Answer<wire::RemoveResourceResponse> {
+        let id = request.into_inner().resource_id;
+        self.write(move |transaction| resource::remove(transaction, &id)).await?;
+        Ok(Response::new(wire::RemoveResourceResponse {}))
+    }
+
     not_offered! {
         "networks":
             create_network(CreateNetworkRequest) -> CreateNetworkResponse
@@ -298,16 +391,6 @@ impl control_server::Control for Control {
             list_configs(ListConfigsRequest) -> ListConfigsResponse
             remove_config(RemoveConfigRequest) -> RemoveConfigResponse
             update_config(UpdateConfigRequest) -> UpdateConfigResponse;
-        "extensions":
-            create_extension(CreateExtensionRequest) -> CreateExtensionResponse
-            get_extension(GetExtensionRequest) -> GetExtensionResponse
-            remove_extension(RemoveExtensionRequest) -> RemoveExtensionResponse;
-        "resources":
-            create_resource(CreateResourceRequest) -> CreateResourceResponse
-            get_resource(GetResourceRequest) -> GetResourceResponse
-            list_resources(ListResourcesRequest) -> ListResourcesResponse
-            remove_resource(RemoveResourceRequest) -> RemoveResourceResponse
-            update_resource(UpdateResourceRequest) -> UpdateResourceResponse;
         "volumes":
             create_volume(CreateVolumeRequest) -> CreateVolumeResponse
             get_volume(GetVolumeRequest) -> GetVolumeResponse

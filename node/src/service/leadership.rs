@@ -29,11 +29,11 @@ impl Leadership {
         }
     }
 
-    /// The managers, as far as raft knows them now.
-    pub async fn managers(&self) -> Managers {
-        let Some(status) = self.ask().await else { return Managers::new() };
+    /// The managers, as far as raft knows them now; an error while raft does not run.
+    pub async fn managers(&self) -> Result<Managers, NotLeading> {
+        let status = self.ask().await.ok_or(NotLeading)?;
         let voters = status.members.iter().filter(|one| status.voters.contains(&one.raft_id));
-        voters.map(|member| (member.node_id.as_str().into(), shown(member, &status))).collect()
+        Ok(voters.map(|member| (member.node_id.as_str().into(), shown(member, &status))).collect())
     }
 
     /// Whether raft runs here and knows a leader.

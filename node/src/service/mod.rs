@@ -1,6 +1,7 @@
 //! The gRPC services of the control socket: they unpack requests, wait for the store and for raft,
 //! and assign codes. What a call means is decided in `actors::control`.
 
+mod advisor;
 mod control;
 mod diagnostics;
 mod health;
@@ -9,20 +10,22 @@ mod not_offered;
 mod status;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use protocol::{
-    swarm::diagnostics_server::DiagnosticsServer,
-    wire::{control_server::ControlServer, health_server::HealthServer},
+    swarm::{advisor_server::AdvisorServer, diagnostics_server::DiagnosticsServer},
+    wire::{control_server::ControlServer, health_server::HealthServer, watch_server::WatchServer},
 };
 use rustls::ServerConfig;
 use tokio::{sync::oneshot, time::sleep};
 use tonic::transport::{Error, Server};
 
 pub use self::{
-    control::Control, diagnostics::Diagnostics, health::Health, leadership::Leadership,
+    advisor::Advisor, control::Control, diagnostics::Diagnostics, health::Health,
+    leadership::Leadership, watch::Watch,
 };
 use crate::socket::ControlSocket;
 
@@ -44,6 +47,10 @@ pub struct Services {
     pub control: Control,
     /// Whether those are served.
     pub health: Health,
+    /// What changes.
+    pub watch: Watch,
+    /// Why things are as they are, and what would be.
+    pub advisor: Advisor,
     /// What this daemon does inside.
     pub diagnostics: Diagnostics,
 }
@@ -55,7 +62,8 @@ pub async fn serve(
     services: Services,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let Services { control, health, diagnostics } = services;
+    let Services { control, health, watch, advisor, diagnostics } = services;
+    let (end, ended) = oneshot::channel::<()>();
     let server = Server::builder()
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .add_service(
@@ -65,12 +73,22 @@ pub async fn serve(
         )
         .add_service(HealthServer::new(health).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(
+            WatchServer::new(watch.until(ended.map(drop)))
+                .max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(
+            AdvisorServer::new(advisor)
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(ANSWER_BYTES_MAX),
+        )
+        .add_service(
             DiagnosticsServer::new(diagnostics).max_decoding_message_size(REQUEST_BYTES_MAX),
         );
     let (stop, stopped) = oneshot::channel();
     let serving = server.serve_with_incoming_shutdown(socket.incoming(tls), stopped.map(drop));
     let deadline = async {
         shutdown.await;
+        drop(end);
         stop.send(()).ok();
         sleep(DRAIN_WITHIN).await;
     };

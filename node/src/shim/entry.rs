@@ -40,16 +40,16 @@ const CANNOT_RUN: i32 = 126;
 /// Longer reasons are cut, so that the exit record fits into the room reserved for it.
 const REASON_CHARACTERS_MAX: usize = 500;
 
-/// Becomes the task's program.
-pub(super) fn run(directory: &TaskDirectory) -> ! {
+/// Becomes the task's program, or a check of its health: another program in its place.
+pub(super) fn run(directory: &TaskDirectory, check: bool) -> ! {
     // The exec must not inherit it, and its own standard input takes its place.
     let Ok(report) = io::stdin().as_fd().try_clone_to_owned() else { exit(CANNOT_RUN) };
-    let Err(failure) = become_task(directory);
+    let Err(failure) = become_task(directory, check);
     File::from(report).write_all(&record::seal(&failure)).ok();
     exit(failure.code)
 }
 
-fn become_task(directory: &TaskDirectory) -> Result<Infallible, NotStarted> {
+fn become_task(directory: &TaskDirectory, check: bool) -> Result<Infallible, NotStarted> {
     let instructions = directory.read::<Instructions>().map_err(|error| cannot_run(&error))?;
     let instructions = instructions.ok_or_else(|| not_started(CANNOT_RUN, "no instructions"))?;
     let claim = directory.read::<Claim>().map_err(|error| cannot_run(&error))?;
@@ -60,9 +60,22 @@ fn become_task(directory: &TaskDirectory) -> Result<Infallible, NotStarted> {
     // The shim blocks signals, the daemon may hide files: neither is the task's concern.
     SigSet::empty().thread_set_mask().map_err(failed("unblocking signals"))?;
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
-    Rights::look_up(&instructions.user, &instructions.groups)
-        .and_then(|rights| rights.take())
+    // While this process has the daemon's rights: the task's may not be enough.
+    for group in &instructions.control_groups {
+        group.join().map_err(|error| cannot_run(&error))?;
+    }
+    let rights = Rights::look_up(&instructions.user, &instructions.groups)
         .map_err(|error| cannot_run(&error))?;
+    for limit in &instructions.ulimits {
+        limit.set().map_err(|errno| {
+            let reason = format!("setting ulimit {}: {}", limit.name, errno.desc());
+            not_started(CANNOT_RUN, &reason)
+        })?;
+    }
+    if !check {
+        rights.take_output().map_err(|error| cannot_run(&error))?;
+    }
+    rights.take().map_err(|error| cannot_run(&error))?;
     env::set_current_dir(&instructions.directory).map_err(|error| {
         let reason = format!("chdir: {:?}: {}", instructions.directory, text(&error));
         not_started(CANNOT_RUN, &reason)
@@ -75,14 +88,19 @@ fn become_task(directory: &TaskDirectory) -> Result<Infallible, NotStarted> {
     if shim.and_then(|pid| u32::try_from(pid).ok()) != Some(parent_id()) {
         return Err(not_started(CANNOT_RUN, "the shim is gone"));
     }
-    let error = command(&instructions).exec();
+    let error = command(&instructions, check).exec();
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
     Err(not_started(code, &format!("exec: {:?}: {}", instructions.program, text(&error))))
 }
 
-fn command(instructions: &Instructions) -> Command {
-    let mut command = Command::new(&instructions.program);
-    command.args(&instructions.arguments).stdin(Stdio::null()).env_clear();
+fn command(instructions: &Instructions, check: bool) -> Command {
+    let checked = instructions.health_check.as_ref().filter(|_| check);
+    let (program, arguments) = match checked.and_then(|check| check.command.split_first()) {
+        Some((program, arguments)) => (program, arguments),
+        None => (&instructions.program, &instructions.arguments[..]),
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).env_clear();
     command.envs(instructions.environment.iter().filter_map(|entry| entry.split_once('=')));
     command
 }

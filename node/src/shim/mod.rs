@@ -7,30 +7,39 @@
 //! is no runtime here, and one thread.
 
 mod clock;
+mod control_group;
 mod directory;
 mod entry;
+mod health;
 mod output;
 mod process;
 mod pump;
 mod record;
 mod rotation;
 mod supervise;
+mod ulimit;
 mod user;
 
 use std::{
     env,
     ffi::{OsStr, OsString},
+    fs,
     io::{self, Write},
-    os::unix::process::CommandExt,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::Path,
     process::{Command, exit},
 };
 
+pub use control_group::{ControlGroup, Setting};
 pub use directory::{Error, TaskDirectory};
+pub use health::HealthCheck;
 pub use output::{DamagedLine, Line, Stream};
 pub use process::{ProcessIdentity, Stat, boot_id, open, processes};
-pub use record::{Claim, Damaged, Exit, Instructions, NotStarted, Outcome, Record, Started};
+pub use record::{
+    Claim, Damaged, Exit, Healthy, Instructions, NotStarted, Outcome, Record, Started,
+};
 use rustix::process::Signal;
+pub use ulimit::Ulimit;
 
 /// Set in the environment of a task, with its id, and inherited by everything it starts.
 pub const TASK_ID_VARIABLE: &str = "SWARM_TASK_ID";
@@ -42,6 +51,9 @@ pub const STOP_REQUEST: Signal = Signal::USR1;
 /// The names under which the daemon's program is one of these processes instead.
 const SHIM: &str = "task-shim";
 const ENTRY: &str = "task-entry";
+
+/// What follows the directory when an entry is to become a health check of the task.
+const CHECK: &str = "check";
 
 /// Returns whether this process has been started as the shim or the entry of a task.
 pub fn requested() -> bool {
@@ -55,7 +67,7 @@ pub fn main() -> ! {
     let name = arguments.next().unwrap_or_default();
     let directory = TaskDirectory::new(arguments.next().unwrap_or_default().into());
     if name == ENTRY {
-        entry::run(&directory);
+        entry::run(&directory, arguments.next().is_some_and(|what| what == CHECK));
     }
     let Err(error) = supervise::run(&directory) else { exit(0) };
     // Standard error is the file `trouble` of the task; there is nobody else to tell.
@@ -67,6 +79,14 @@ pub fn main() -> ! {
 /// of the caller's environment.
 pub fn command(program: &Path, directory: &TaskDirectory) -> Command {
     role(program.as_os_str(), SHIM, directory)
+}
+
+/// Returns whether a process is the shim of the task in `directory`.
+pub fn serves(pid: i32, directory: &Path) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = words.split(|byte| *byte == 0);
+    let directory = directory.as_os_str().as_bytes();
+    words.next() == Some(SHIM.as_bytes()) && words.next() == Some(directory)
 }
 
 fn role(program: &OsStr, name: &str, directory: &TaskDirectory) -> Command {

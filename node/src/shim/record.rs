@@ -5,7 +5,9 @@
 
 use prost::{Message, Oneof};
 
-use super::process::ProcessIdentity;
+use super::{
+    control_group::ControlGroup, health::HealthCheck, process::ProcessIdentity, ulimit::Ulimit,
+};
 
 const MAGIC: [u8; 4] = *b"SWR1";
 const FRAME_LEN: usize = 12;
@@ -52,6 +54,15 @@ pub struct Instructions {
     /// How many files of output are kept.
     #[prost(uint32, tag = "11")]
     pub output_files_max: u32,
+    /// The groups that the task's processes are in.
+    #[prost(message, repeated, tag = "12")]
+    pub control_groups: Vec<ControlGroup>,
+    /// The limits that its processes carry with them.
+    #[prost(message, repeated, tag = "13")]
+    pub ulimits: Vec<Ulimit>,
+    /// How its health is looked at; none when nobody looks.
+    #[prost(message, optional, tag = "14")]
+    pub health_check: Option<HealthCheck>,
 }
 
 /// Who may start the task. There is one per directory, for ever.
@@ -70,12 +81,19 @@ pub struct Started {
     pub main: Option<ProcessIdentity>,
 }
 
+/// A health check has succeeded.
+#[derive(Clone, Copy, Eq, PartialEq, Message)]
+pub struct Healthy {}
+
 /// How it ended.
 #[derive(Clone, Eq, PartialEq, Message)]
 pub struct Exit {
     /// What came of it; always there, unless a later release knows more outcomes.
-    #[prost(oneof = "Outcome", tags = "1, 2")]
+    #[prost(oneof = "Outcome", tags = "1, 2, 3")]
     pub outcome: Option<Outcome>,
+    /// Whether one of its processes was killed because they used all the memory they may.
+    #[prost(bool, tag = "16")]
+    pub out_of_memory: bool,
 }
 
 /// What came of a task.
@@ -87,6 +105,9 @@ pub enum Outcome {
     /// It never ran.
     #[prost(message, tag = "2")]
     NotStarted(NotStarted),
+    /// It was ended because its health checks failed, with this code.
+    #[prost(int32, tag = "3")]
+    Unhealthy(i32),
 }
 
 /// Why the task's program never ran.
@@ -110,6 +131,10 @@ impl Record for Claim {
 
 impl Record for Started {
     const FILE: &'static str = "started";
+}
+
+impl Record for Healthy {
+    const FILE: &'static str = "healthy";
 }
 
 impl Record for Exit {
@@ -165,13 +190,16 @@ pub(super) fn open<M: Message + Default>(bytes: &[u8]) -> Result<M, Damaged> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::control_group::Setting, *};
 
     fn instructions() -> impl Strategy<Value = Instructions> {
         let texts = || prop::collection::vec(any::<String>(), 0..4);
         let numbers = (any::<i32>(), any::<u64>(), any::<u64>(), any::<u32>());
-        (any::<[String; 4]>(), texts(), texts(), texts(), numbers).prop_map(
-            |([task_id, program, directory, user], arguments, environment, groups, numbers)| {
+        let texts4 = (texts(), texts(), texts(), control_groups());
+        let process = (ulimits(), prop::option::of(health_check()));
+        (any::<[String; 4]>(), texts4, process, numbers).prop_map(
+            |([task_id, program, directory, user], texts, (ulimits, health_check), numbers)| {
+                let (arguments, environment, groups, control_groups) = texts;
                 let (stop_signal, grace_period_ms, output_file_bytes_max, output_files_max) =
                     numbers;
                 Instructions {
@@ -186,9 +214,43 @@ mod tests {
                     grace_period_ms,
                     output_file_bytes_max,
                     output_files_max,
+                    control_groups,
+                    ulimits,
+                    health_check,
                 }
             },
         )
+    }
+
+    fn control_groups() -> impl Strategy<Value = Vec<ControlGroup>> {
+        let setting = any::<(String, String, bool)>().prop_map(|(file, value, optional)| Setting {
+            file,
+            value,
+            optional,
+        });
+        let group = (any::<String>(), prop::collection::vec(setting, 0..3))
+            .prop_map(|(directory, settings)| ControlGroup { directory, settings });
+        prop::collection::vec(group, 0..3)
+    }
+
+    fn ulimits() -> impl Strategy<Value = Vec<Ulimit>> {
+        let limit =
+            any::<(String, u64, u64)>().prop_map(|(name, soft, hard)| Ulimit { name, soft, hard });
+        prop::collection::vec(limit, 0..3)
+    }
+
+    fn health_check() -> impl Strategy<Value = HealthCheck> {
+        any::<(Vec<String>, [u64; 4], u32)>().prop_map(|(command, periods, retries)| {
+            let [interval_ms, timeout_ms, start_period_ms, start_interval_ms] = periods;
+            HealthCheck {
+                command,
+                interval_ms,
+                timeout_ms,
+                start_period_ms,
+                start_interval_ms,
+                retries,
+            }
+        })
     }
 
     proptest! {
@@ -209,6 +271,9 @@ mod tests {
             framed.extend(content);
             open::<Exit>(&framed).ok();
             open::<Claim>(&framed).ok();
+            open::<Started>(&framed).ok();
+            open::<Healthy>(&framed).ok();
+            open::<Instructions>(&framed).ok();
         }
 
         #[test]

@@ -2,7 +2,7 @@
 //! how it ended, and leave no process behind.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Read, pipe},
     os::fd::AsFd,
     process::Stdio,
@@ -28,12 +28,14 @@ use rustix::{
 };
 
 use super::{
-    ENTRY, STOP_REQUEST, TASK_ID_VARIABLE, clock,
+    CHECK, ENTRY, STOP_REQUEST, TASK_ID_VARIABLE, clock,
+    control_group::ControlGroup,
     directory::{Error, TaskDirectory},
     entry::cannot_run,
+    health::{Due, Finding, Health},
     process::{ProcessIdentity, processes},
     pump::Pump,
-    record::{self, Claim, Exit, Instructions, NotStarted, Outcome, Started},
+    record::{self, Claim, Exit, Healthy, Instructions, NotStarted, Outcome, Started},
     role,
     rotation::{Limits, OutputFiles},
 };
@@ -66,12 +68,19 @@ pub(super) fn run(directory: &TaskDirectory) -> Result<(), Error> {
         return Ok(());
     }
     let starting = directory.hold_starting()?;
-    match start(directory, signals) {
-        Ok(task) => {
-            drop(starting);
+    // The entry says what is wrong with instructions that cannot be read.
+    let instructions = directory.read::<Instructions>().ok().flatten().unwrap_or_default();
+    match start(directory, &instructions, signals) {
+        Ok(mut task) => {
+            // A task with health checks has started when one has succeeded.
+            task.starting = task.health.is_some().then_some(starting);
             task.supervise(directory)
         }
-        Err(failure) => record_exit(directory, Outcome::NotStarted(failure)),
+        Err(failure) => {
+            remove_groups(&instructions.control_groups);
+            let outcome = Some(Outcome::NotStarted(failure));
+            record_exit(directory, &Exit { outcome, out_of_memory: false })
+        }
     }
 }
 
@@ -96,16 +105,22 @@ fn block_signals() -> io::Result<SignalFd> {
 }
 
 /// Starts the task; afterwards its program runs, and that is recorded.
-fn start(directory: &TaskDirectory, signals: SignalFd) -> Result<Task, NotStarted> {
+fn start(
+    directory: &TaskDirectory,
+    instructions: &Instructions,
+    signals: SignalFd,
+) -> Result<Task, NotStarted> {
     let failed = |error: Error| cannot_run(&error);
     let refused = |error: io::Error| cannot_run(&error);
-    let instructions = directory.read::<Instructions>().map_err(failed)?.unwrap_or_default();
     let limits = Limits {
         file_bytes_max: instructions.output_file_bytes_max,
         files_max: instructions.output_files_max,
     };
     let files = OutputFiles::begin(directory.output(), limits).map_err(refused)?;
     directory.reserve_exit().map_err(failed)?;
+    for group in &instructions.control_groups {
+        group.create().map_err(failed)?;
+    }
     let (stdout, stdout_end) = pipe().map_err(refused)?;
     let (stderr, stderr_end) = pipe().map_err(refused)?;
     let (mut report, report_end) = pipe().map_err(refused)?;
@@ -126,6 +141,15 @@ fn start(directory: &TaskDirectory, signals: SignalFd) -> Result<Task, NotStarte
         stop_signal: Signal::from_named_raw(instructions.stop_signal).unwrap_or(Signal::TERM),
         grace_period: Duration::from_millis(instructions.grace_period_ms).min(GRACE_PERIOD_MAX),
         stop: Stop::NotAsked,
+        task_id: instructions.task_id.clone(),
+        control_groups: instructions.control_groups.clone(),
+        health: instructions
+            .health_check
+            .clone()
+            .map(|check| Health::begin(check, clock::monotonic())),
+        checking: None,
+        unhealthy: false,
+        starting: None,
         signals,
         pump: Pump::new(files, stdout, stderr),
     };
@@ -135,21 +159,28 @@ fn start(directory: &TaskDirectory, signals: SignalFd) -> Result<Task, NotStarte
     if let Err(failure) = recorded {
         task.kill_main();
         task.end_descendants();
+        remove_groups(&instructions.control_groups);
         return Err(failure);
     }
     Ok(task)
 }
 
 /// Writes the exit record. A disk that refuses it now may take it in a moment.
-fn record_exit(directory: &TaskDirectory, outcome: Outcome) -> Result<(), Error> {
-    let exit = Exit { outcome: Some(outcome) };
+fn record_exit(directory: &TaskDirectory, exit: &Exit) -> Result<(), Error> {
     for _ in 1..EXIT_ATTEMPTS {
-        if directory.write(&exit).is_ok() || !directory.exists() {
+        if directory.write(exit).is_ok() || !directory.exists() {
             return Ok(());
         }
         sleep(Duration::from_secs(1));
     }
-    directory.write(&exit)
+    directory.write(exit)
+}
+
+/// Removes the groups of a task whose processes are gone. What is left the daemon tries again.
+fn remove_groups(groups: &[ControlGroup]) {
+    for group in groups {
+        group.remove().ok();
+    }
 }
 
 /// How far the stopping of a task is.
@@ -168,6 +199,15 @@ struct Task {
     stop_signal: Signal,
     grace_period: Duration,
     stop: Stop,
+    task_id: String,
+    control_groups: Vec<ControlGroup>,
+    health: Option<Health>,
+    /// The check that runs.
+    checking: Option<Pid>,
+    /// Whether its health is why it ends.
+    unhealthy: bool,
+    /// Held open while the start is not decided.
+    starting: Option<File>,
     signals: SignalFd,
     pump: Pump,
 }
@@ -176,20 +216,30 @@ impl Task {
     /// Stays with the task to its end.
     fn supervise(mut self, directory: &TaskDirectory) -> Result<(), Error> {
         let code = loop {
-            let timeout = match self.stop {
-                Stop::Grace(end) => Some(end.saturating_duration_since(clock::monotonic())),
+            let check = self.step_health(directory);
+            let end = match self.stop {
+                Stop::Grace(end) => Some(end),
                 Stop::NotAsked | Stop::Killed => None,
             };
+            let next = [check, end].into_iter().flatten().min();
+            let timeout = next.map(|at| at.saturating_duration_since(clock::monotonic()));
             self.pump.carry(self.signals.as_fd(), timeout);
             let asked = self.take_signals();
-            if let Some(code) = self.reap() {
+            if let Some(code) = self.reap(directory)? {
                 break code;
             }
-            self.step_stop(asked);
+            self.step_stop(asked || self.unhealthy);
         };
         // At once: what follows may take a while, and the code must not depend on it.
-        let recorded = record_exit(directory, Outcome::Code(code));
+        // A task that ended before it was stopped for its health ended by itself.
+        let stopped = matches!(self.stop, Stop::Grace(_) | Stop::Killed);
+        let unhealthy = self.unhealthy && stopped;
+        let outcome = Some(if unhealthy { Outcome::Unhealthy(code) } else { Outcome::Code(code) });
+        let out_of_memory = self.control_groups.iter().any(ControlGroup::ran_out_of_memory);
+        let recorded = record_exit(directory, &Exit { outcome, out_of_memory });
+        self.starting = None;
         if self.end_descendants() {
+            remove_groups(&self.control_groups);
             directory.mark_swept();
         }
         self.pump.finish();
@@ -199,6 +249,7 @@ impl Task {
     fn step_stop(&mut self, asked: bool) {
         match self.stop {
             Stop::NotAsked if asked => {
+                self.health.iter_mut().for_each(Health::end);
                 kill_process_group(self.main, self.stop_signal).ok();
                 self.stop = Stop::Grace(clock::monotonic() + self.grace_period);
             }
@@ -219,15 +270,70 @@ impl Task {
         requested
     }
 
-    /// Reaps all that have ended; returns the exit code when the main process is among them.
-    fn reap(&self) -> Option<i32> {
-        let mut code = None;
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if pid == self.main {
-                code = Some(exit_code(status));
+    /// Does what is due about the task's health; returns when to look again.
+    fn step_health(&mut self, directory: &TaskDirectory) -> Option<Instant> {
+        loop {
+            match self.health.as_mut()?.due(clock::monotonic())? {
+                Due::Wait(until) => return Some(until),
+                Due::Begin => match self.begin_check(directory) {
+                    Ok(check) => self.checking = Some(check),
+                    Err(_) => self.take_finding(directory, false),
+                },
+                Due::Kill => {
+                    // Both: it leads a group of its own, or does not yet.
+                    if let Some(check) = self.checking {
+                        kill_process_group(check, Signal::KILL).ok();
+                        kill_process(check, Signal::KILL).ok();
+                    }
+                }
             }
         }
-        code
+    }
+
+    fn begin_check(&self, directory: &TaskDirectory) -> io::Result<Pid> {
+        let child = role("/proc/self/exe".as_ref(), ENTRY, directory)
+            .arg(CHECK)
+            .env(TASK_ID_VARIABLE, &self.task_id)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Pid::from_child(&child))
+    }
+
+    fn take_finding(&mut self, directory: &TaskDirectory, succeeded: bool) {
+        let Some(health) = &mut self.health else { return };
+        match health.ended(succeeded, clock::monotonic()) {
+            // What cannot be written now is tried again after the next check.
+            Finding::Healthy if self.starting.is_some() && directory.write(&Healthy {}).is_ok() => {
+                self.starting = None;
+            }
+            Finding::Healthy | Finding::Failing => {}
+            Finding::Unhealthy => self.unhealthy = true,
+        }
+    }
+
+    /// Reaps all that have ended; returns the exit code when the main process is among them.
+    ///
+    /// The end of a process that somebody else has reaped is missed, and no code is invented.
+    fn reap(&mut self, directory: &TaskDirectory) -> Result<Option<i32>, Error> {
+        let mut code = None;
+        loop {
+            let (pid, status) = match wait(WaitOptions::NOHANG) {
+                Ok(Some(ended)) => ended,
+                Err(Errno::CHILD) if code.is_none() => {
+                    let source = Errno::CHILD.into();
+                    return Err(Error::System { verb: "wait for its task", source });
+                }
+                Ok(None) | Err(_) => return Ok(code),
+            };
+            if pid == self.main {
+                code = Some(exit_code(status));
+            } else if self.checking == Some(pid) {
+                self.checking = None;
+                self.take_finding(directory, status.exit_status() == Some(0));
+            }
+        }
     }
 
     /// Kills the main process with its group. What else there is ends after it.

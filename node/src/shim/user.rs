@@ -87,20 +87,32 @@ impl Rights {
         Ok(Self { user, group, groups })
     }
 
-    /// Gives the rights to this process, with the ownership of its output, which a program may
-    /// want to open again by name (`/dev/stdout`). Nothing happens when it has them already.
+    /// Gives the user the ownership of this process's output, a pipe of its own, which a program
+    /// may want to open again by name (`/dev/stdout`).
+    pub(super) fn take_output(&self) -> Result<(), Error> {
+        if self.user == geteuid() {
+            return Ok(());
+        }
+        let refused = |source| self.refused(source);
+        fchown(std::io::stdout(), Some(self.user), None).map_err(refused)?;
+        fchown(std::io::stderr(), Some(self.user), None).map_err(refused)
+    }
+
+    /// Gives the rights to this process. Nothing happens when it has them already.
     pub(super) fn take(&self) -> Result<(), Error> {
-        let refused = |source| Error::Refused { user: self.user, group: self.group, source };
+        let refused = |source| self.refused(source);
         let own = Self::own()?;
         let has_groups = self.groups.iter().all(|group| own.groups.contains(group));
         if self.user == own.user && self.group == own.group && has_groups {
             return Ok(());
         }
-        fchown(std::io::stdout(), Some(self.user), None).map_err(refused)?;
-        fchown(std::io::stderr(), Some(self.user), None).map_err(refused)?;
         setgroups(&self.groups).map_err(refused)?;
         setgid(self.group).map_err(refused)?;
         setuid(self.user).map_err(refused)
+    }
+
+    fn refused(&self, source: Errno) -> Error {
+        Error::Refused { user: self.user, group: self.group, source }
     }
 }
 

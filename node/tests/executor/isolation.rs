@@ -2,9 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use nix::unistd::geteuid;
-
-use super::{World, end, eventually, lives};
+use super::{World, container, end, eventually, is_root, lives};
 
 #[tokio::test]
 async fn output_is_kept_within_bounds() {
@@ -47,7 +45,7 @@ async fn neither_secrets_nor_descriptors_of_the_daemon_reach_a_task() {
 
 #[tokio::test]
 async fn a_task_has_the_rights_of_its_user() {
-    if !geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let world = World::new();
@@ -56,9 +54,12 @@ async fn a_task_has_the_rights_of_its_user() {
     fs::set_permissions(&seen, fs::Permissions::from_mode(0o666)).expect("changed");
     fs::set_permissions(world.folder.path(), fs::Permissions::from_mode(0o755)).expect("changed");
     let script = format!("id -u > {0}; id -g >> {0}; id -G >> {0}", seen.display());
-    let task = world.run_as("a", "4321:8765", &script).await;
+    let mut task = world.task("a", &script);
+    container(&mut task).user = "4321:8765".to_owned();
+    container(&mut task).groups = ["17", "18"].map(str::to_owned).to_vec();
+    let task = world.start(&task).await;
     assert_eq!(end(&task).await, Ok(()));
-    assert_eq!(fs::read_to_string(&seen).expect("written"), "4321\n8765\n8765\n");
+    assert_eq!(fs::read_to_string(&seen).expect("written"), "4321\n8765\n8765 17 18\n");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fs;
 use actors::agent::port::{Executor, ExecutorError};
 use tokio::time::timeout;
 
-use super::{PATIENCE, World, container, end, exit, lives};
+use super::{PATIENCE, World, container, end, eventually, exit, lives};
 
 #[tokio::test]
 async fn exit_codes_are_those_of_a_shell() {
@@ -44,20 +44,31 @@ async fn a_program_that_does_not_exist_says_so() {
 #[tokio::test]
 async fn stopping_asks_first_and_kills_after_the_grace_period() {
     let world = World::new();
-    let polite = world.run("polite", "trap 'exit 7' TERM; while :; do sleep 0.05; done").await;
-    timeout(PATIENCE, polite.shutdown()).await.expect("in time").expect("stopped");
-    assert_eq!(end(&polite).await, exit(7));
-    let stubborn = world.run("stubborn", "trap '' TERM; while :; do sleep 0.05; done").await;
-    timeout(PATIENCE, stubborn.shutdown()).await.expect("in time").expect("stopped");
-    assert_eq!(end(&stubborn).await, exit(137));
+    // Each says when it has set its trap: whoever is asked before that ends as any process does.
+    let asking = |name: &str, trap: &str| {
+        format!(
+            "trap {trap} TERM; touch {}; while :; do sleep 0.05; done",
+            world.file(name).display()
+        )
+    };
+    for (name, trap, code) in [("polite", "'exit 7'", 7), ("stubborn", "''", 137)] {
+        let ready = format!("{name}-ready");
+        let task = world.run(name, &asking(&ready, trap)).await;
+        eventually("the trap is set", || world.file(&ready).exists()).await;
+        timeout(PATIENCE, task.shutdown()).await.expect("in time").expect("stopped");
+        assert_eq!(end(&task).await, exit(code), "{name}");
+    }
 }
 
 #[tokio::test]
 async fn nothing_below_a_task_outlives_it() {
     let world = World::new();
     let pids = world.file("pids");
+    fs::write(&pids, "").expect("written");
+    // It ends when both have said who they are.
     let script = format!(
-        "sleep 1000 & echo $! >> {0}; setsid sh -c 'sleep 1000 & echo $! >> {0}; wait' & sleep 0.3; exit 5",
+        "sleep 1000 & echo $! >> {0}; setsid sh -c 'sleep 1000 & echo $! >> {0}; wait' & \
+         while [ $(wc -l < {0}) -lt 2 ]; do sleep 0.02; done; exit 5",
         pids.display()
     );
     let task = world.run("parent", &script).await;

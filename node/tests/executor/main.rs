@@ -1,13 +1,17 @@
 //! The process executor with real processes and the real shim: a world in which daemons come and go.
 #![allow(clippy::tests_outside_test_module, reason = "the whole file is tests")]
+#![allow(clippy::print_stderr, reason = "what was not run is said")]
 
+mod health;
 mod isolation;
 mod life;
+mod limits;
+mod signals;
 mod survival;
 
 use std::{
     cell::RefCell,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -16,11 +20,11 @@ use std::{
 use actors::agent::port::{Controller, Executor, ExecutorError};
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{Pid, geteuid},
 };
 use node::{
     executor::{Config, ProcessExecutor},
-    shim::{Claim, Started, TaskDirectory},
+    shim::{Claim, Instructions, Started, TaskDirectory},
 };
 use protocol::wire::{self, task_spec::Runtime};
 use tokio::time::{sleep, timeout};
@@ -54,11 +58,9 @@ impl World {
         self.executor().controller(&self.task(id, script)).expect("it can run here")
     }
 
-    /// Runs a task as another user.
-    async fn run_as(&self, name: &str, user: &str, script: &str) -> Rc<dyn Controller> {
-        let mut task = self.task(name, script);
-        container(&mut task).user = user.to_owned();
-        let controller = self.executor().controller(&task).expect("it can run here");
+    /// Prepares and starts what `task` made, changed as a test needs it.
+    async fn start(&self, task: &wire::Task) -> Rc<dyn Controller> {
+        let controller = self.executor().controller(task).expect("it can run here");
         controller.prepare().await.expect("prepared");
         controller.start().await.expect("started");
         controller
@@ -66,10 +68,7 @@ impl World {
 
     /// Prepares and starts a task.
     async fn run(&self, id: &str, script: &str) -> Rc<dyn Controller> {
-        let controller = self.controller(id, script);
-        controller.prepare().await.expect("prepared");
-        controller.start().await.expect("started");
-        controller
+        self.start(&self.task(id, script)).await
     }
 
     /// The id of a task. No other world has it: processes are looked for by their task's id.
@@ -109,13 +108,23 @@ impl Drop for World {
             {
                 kill(Pid::from_raw(shim.pid), Signal::SIGKILL).ok();
             }
+            let instructions = directory.read::<Instructions>().ok().flatten();
+            for group in instructions.unwrap_or_default().control_groups {
+                group.kill();
+                group.remove().ok();
+            }
         }
     }
 }
 
 fn config(folder: &Path) -> Config {
     let program = env!("CARGO_BIN_EXE_swarmd").into();
-    Config { program, output_file_bytes_max: 4096, ..Config::new(folder.to_owned()) }
+    Config {
+        program,
+        output_file_bytes_max: 4096,
+        control_group_parent: "swarm-test".to_owned(),
+        ..Config::new(folder.to_owned())
+    }
 }
 
 fn task(id: &str, script: &str) -> wire::Task {
@@ -136,6 +145,16 @@ fn container(task: &mut wire::Task) -> &mut wire::ContainerSpec {
         panic!("it is a container")
     };
     container
+}
+
+/// Whether this process may become another user. CI has to.
+fn is_root() -> bool {
+    let is_root = geteuid().is_root();
+    if !is_root {
+        assert_ne!(env::var("CI").as_deref(), Ok("true"), "CI needs root for this test");
+        eprintln!("not run: only root may become another user");
+    }
+    is_root
 }
 
 fn send(pid: i32, signal: Signal) {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, process::Command};
 
-use actors::agent::port::ExecutorError;
+use actors::agent::port::{Executor, ExecutorError};
 use nix::sys::signal::Signal;
 use node::shim::{self, Exit, Outcome, TASK_ID_VARIABLE};
 
@@ -84,8 +84,8 @@ async fn what_nobody_knows_is_stopped_and_removed() {
     let ((_, kept), (_, ended)) = (world.processes("known"), world.processes("unknown"));
     fs::write(world.file("no task"), "").expect("written");
     world.restart();
-    let keep = BTreeSet::from([world.id("known")]);
-    world.executor().remove_unknown(&keep).await.expect("removed");
+    let keep = BTreeSet::from([world.id("known").into()]);
+    world.executor().retain(keep).await.expect("removed");
     assert!(lives(kept) && !lives(ended));
     assert!(world.directory("known").exists() && !world.directory("unknown").exists());
     known.remove().await.expect("removed");
@@ -148,7 +148,10 @@ async fn what_is_left_behind_an_exit_record_is_killed() {
         .spawn()
         .expect("it can be run");
     // As a shim leaves it that was killed before it had swept.
-    world.directory("a").write(&Exit { outcome: Some(Outcome::Code(3)) }).expect("written");
+    world
+        .directory("a")
+        .write(&Exit { outcome: Some(Outcome::Code(3)), out_of_memory: false })
+        .expect("written");
     assert_eq!(end(&task).await, exit(3));
     assert!(!left.wait().expect("waited for").success());
 }
@@ -158,14 +161,116 @@ async fn a_damaged_exit_record_is_no_exit_code() {
     let world = World::new();
     let task = world.run("a", "exit 0").await;
     assert_eq!(end(&task).await, Ok(()));
-    let path = world.directory("a").path().join("exit");
-    let mut bytes = fs::read(&path).expect("written");
-    *bytes.last_mut().expect("not empty") ^= 1;
-    fs::write(&path, bytes).expect("written");
+    damage(&world, "exit");
     world.restart();
     let adopted = world.controller("a", "exit 0");
     let outcome = end(&adopted).await;
     let Err(ExecutorError::Failed(reason)) = outcome else { panic!("{outcome:?}") };
     assert!(reason.ends_with("is damaged: its checksum is wrong"), "{reason}");
     adopted.remove().await.expect("removed");
+}
+
+#[tokio::test]
+async fn damage_to_a_record_keeps_no_task_from_being_stopped() {
+    for record in ["instructions", "shim", "started"] {
+        let world = World::new();
+        drop(world.run("a", "sleep 1000").await);
+        let (_, main) = world.processes("a");
+        damage(&world, record);
+        world.restart();
+        let adopted = world.controller("a", "sleep 1000");
+        adopted.remove().await.expect("removed");
+        assert!(!lives(main), "{record}");
+        assert!(!world.directory("a").exists(), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn damage_to_a_record_ends_no_task() {
+    for record in ["instructions", "shim", "started"] {
+        let world = World::new();
+        let go = world.file("go");
+        let script = format!("while [ ! -e {} ]; do sleep 0.02; done; exit 4", go.display());
+        drop(world.run("a", &script).await);
+        damage(&world, record);
+        world.restart();
+        let adopted = world.controller("a", &script);
+        assert_eq!(adopted.start().await, Err(ExecutorError::AlreadyStarted), "{record}");
+        fs::write(&go, "").expect("written");
+        assert_eq!(end(&adopted).await, exit(4), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_which_too_little_is_known_is_ended_before_it_has_failed() {
+    let world = World::new();
+    let task = world.run("a", "sleep 1000").await;
+    let (shim, main) = world.processes("a");
+    send(shim, Signal::SIGKILL);
+    eventually("both end", || !lives(shim) && !lives(main)).await;
+    let mut left = Command::new("sleep")
+        .arg("1000")
+        .env(TASK_ID_VARIABLE, world.id("a"))
+        .spawn()
+        .expect("it can be run");
+    fs::write(world.directory("a").path().join("exit"), "nonsense").expect("written");
+    let outcome = end(&task).await;
+    assert!(matches!(outcome, Err(ExecutorError::Failed(_))), "{outcome:?}");
+    assert!(!left.wait().expect("waited for").success());
+}
+
+#[tokio::test]
+async fn what_the_machine_refuses_now_is_no_verdict_on_the_task() {
+    let world = World::new();
+    let task = world.run("a", "sleep 1000").await;
+    let directory = world.directory("a").path().to_owned();
+    // A record that cannot be read, for another reason than what it says.
+    for record in ["shim", "exit"] {
+        let (path, aside) = (directory.join(record), directory.join("aside"));
+        if path.exists() {
+            fs::rename(&path, &aside).expect("renamed");
+        }
+        fs::create_dir(&path).expect("made");
+        world.restart();
+        let adopted = world.controller("a", "sleep 1000");
+        let outcome = adopted.start().await;
+        assert!(
+            matches!(
+                outcome,
+                Err(ExecutorError::Temporary(_)) | Err(ExecutorError::AlreadyStarted)
+            ),
+            "{outcome:?}"
+        );
+        fs::remove_dir(&path).expect("removed");
+        if aside.exists() {
+            fs::rename(&aside, &path).expect("renamed");
+        }
+        assert!(lives(world.processes("a").1));
+        assert_eq!(adopted.start().await, Err(ExecutorError::AlreadyStarted));
+    }
+    task.remove().await.expect("removed");
+}
+
+#[tokio::test]
+async fn what_an_earlier_daemon_has_started_is_adopted_though_this_one_would_not_start_it() {
+    let world = World::new();
+    drop(world.run("a", "sleep 1000").await);
+    let (_, main) = world.processes("a");
+    world.restart();
+    let mut task = world.task("a", "sleep 1000");
+    super::container(&mut task).tty = true;
+    let adopted = world.executor().controller(&task).expect("it runs here");
+    assert_eq!(adopted.start().await, Err(ExecutorError::AlreadyStarted));
+    assert!(lives(main));
+    adopted.remove().await.expect("removed");
+    assert!(!lives(main));
+    assert!(world.executor().controller(&task).is_err(), "nothing is left to adopt");
+}
+
+/// Changes the last byte of a record.
+fn damage(world: &World, record: &str) {
+    let path = world.directory("a").path().join(record);
+    let mut bytes = fs::read(&path).expect("written");
+    *bytes.last_mut().expect("not empty") ^= 1;
+    fs::write(&path, bytes).expect("written");
 }

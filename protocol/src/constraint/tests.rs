@@ -131,7 +131,21 @@ fn a_preference_names_a_label() {
         ("node.id", None),
         ("é", None),
     ] {
-        assert_eq!(label_named(descriptor, &node()), expected, "{descriptor}");
+        let (label, node) = (Label::named(descriptor), node());
+        assert_eq!(label.as_ref().map(|label| label.of(&node)), expected, "{descriptor}");
+    }
+}
+
+#[test]
+fn a_constraint_is_shown_as_it_is_understood() {
+    for (text, shown) in [
+        ("NODE.ID==a", "node.id == a"),
+        ("node.labels.Disk != ssd", "node.labels.Disk != ssd"),
+        ("some.key == v", "some.key == v"),
+    ] {
+        let constraint: Constraint = text.parse().expect("a constraint");
+        assert_eq!(constraint.to_string(), shown);
+        assert_eq!(shown.parse(), Ok(constraint), "{text}");
     }
 }
 
@@ -141,7 +155,7 @@ proptest! {
         let _ = text.parse::<Constraint>().map(|constraint| constraint.matches(&node()));
         let about_a_node = format!("{key} == {value}");
         let _ = about_a_node.parse::<Constraint>().map(|constraint| constraint.matches(&node()));
-        let _ = label_named(&text, &node());
+        let _ = Label::named(&text).map(|label| label.of(&node()).to_owned());
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! always present here; everything else comes back as it went in, unknown enum numbers included.
 
 mod cluster;
+mod encode;
 mod node;
 mod plain;
 mod service;
+mod shared;
 mod task;
 
 #[cfg(test)]
@@ -14,16 +16,18 @@ pub mod strategies;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use prost_types::Timestamp;
 
 use crate::{id::Id, wire};
 
 pub use cluster::Cluster;
+pub use encode::nested;
 pub use node::Node;
 pub use plain::{Config, Extension, Network, Resource, Secret, Volume};
 pub use service::Service;
+pub use shared::{List, SharedNodeId};
 pub use task::{Interner, Task, TaskState, TaskStatus};
 
 /// What the store knows of every object.
@@ -183,6 +187,42 @@ object! {
     Service,
     Task,
     Volume,
+}
+
+impl Object {
+    /// The name that it is found by: a node's is its host's, and is unknown until the node has
+    /// described itself.
+    pub fn name(&self) -> Option<Cow<'_, str>> {
+        let name = match self {
+            Self::Cluster(object) => object.name(),
+            Self::Config(object) => object.name(),
+            Self::Extension(object) => object.name(),
+            Self::Network(object) => object.name(),
+            Self::Node(object) => &object.description.as_ref()?.hostname,
+            Self::Resource(object) => object.name(),
+            Self::Secret(object) => object.name(),
+            Self::Service(object) => object.name(),
+            Self::Task(object) => return Some(object.name()),
+            Self::Volume(object) => object.name(),
+        };
+        Some(Cow::Borrowed(name))
+    }
+
+    /// What users say of it, if they do.
+    pub fn annotations(&self) -> Option<&wire::Annotations> {
+        match self {
+            Self::Cluster(object) => object.spec.annotations.as_ref(),
+            Self::Config(object) => object.body.spec.as_ref()?.annotations.as_ref(),
+            Self::Extension(object) => object.body.annotations.as_ref(),
+            Self::Network(object) => object.body.spec.as_ref()?.annotations.as_ref(),
+            Self::Node(object) => object.spec.annotations.as_ref(),
+            Self::Resource(object) => object.body.annotations.as_ref(),
+            Self::Secret(object) => object.body.spec.as_ref()?.annotations.as_ref(),
+            Self::Service(object) => object.spec.annotations.as_ref(),
+            Self::Task(object) => object.annotations.as_deref(),
+            Self::Volume(object) => object.body.spec.as_ref()?.annotations.as_ref(),
+        }
+    }
 }
 
 /// The name of a spec's annotations.

@@ -61,3 +61,17 @@ plain! {
     /// A volume that outlives tasks.
     Volume, VolumeId, spec, |body| body.spec.as_ref()?.annotations.as_ref();
 }
+
+/// Marks the ingress network of a cluster that is older than the field for it.
+const INTERNAL_LABEL: &str = "com.docker.swarm.internal";
+
+impl wire::Network {
+    /// Whether published ports arrive on it.
+    pub fn is_ingress(&self) -> bool {
+        let Some(spec) = &self.spec else { return false };
+        let is_marked = |annotations: &wire::Annotations| {
+            annotations.name == "ingress" && annotations.labels.contains_key(INTERNAL_LABEL)
+        };
+        spec.ingress || spec.annotations.as_ref().is_some_and(is_marked)
+    }
+}

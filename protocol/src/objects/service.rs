@@ -28,6 +28,8 @@ pub struct Service {
     pub job_status: Option<wire::JobStatus>,
     /// Set when it goes away after its tasks.
     pub pending_delete: bool,
+    /// Why it has no ports or addresses yet; empty once it has what it asks for.
+    pub allocation_error: Arc<str>,
 }
 
 impl Service {
@@ -55,6 +57,7 @@ impl From<wire::Service> for Service {
             update_status: service.update_status,
             job_status: service.job_status,
             pending_delete: service.pending_delete,
+            allocation_error: service.allocation_error.into(),
         }
     }
 }
@@ -73,6 +76,7 @@ impl From<&Service> for wire::Service {
             update_status: service.update_status.clone(),
             job_status: service.job_status,
             pending_delete: service.pending_delete,
+            allocation_error: service.allocation_error.to_string(),
         }
     }
 }

@@ -212,7 +212,7 @@ pub(super) fn service() -> impl Strategy<Value = wire::Service> {
     );
     (
         (id(), option::of(meta()), option::of(service_spec()), option::of(endpoint())),
-        (option::of(update), option::of(service_spec()), any::<bool>()),
+        (option::of(update), option::of(service_spec()), any::<bool>(), text()),
         (option::of(version()), option::of(version()), option::of(job)),
     )
         .prop_map(|(what, how, more)| wire::Service {
@@ -223,6 +223,7 @@ pub(super) fn service() -> impl Strategy<Value = wire::Service> {
             update_status: how.0,
             previous_spec: how.1,
             pending_delete: how.2,
+            allocation_error: how.3,
             spec_version: more.0,
             previous_spec_version: more.1,
             job_status: more.2,

@@ -1,10 +1,15 @@
 //! One unit of work, in as few bytes as it takes: there are up to a million of them.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Arc,
+};
 
 use prost_types::Timestamp;
 
-use super::Meta;
+use super::{List, Meta, SharedNodeId};
 use crate::{
     id::{NodeId, ServiceId, TaskId},
     wire,
@@ -97,7 +102,7 @@ pub struct TaskStatus {
     /// The ports that it really has.
     pub port_status: Option<Arc<wire::PortStatus>>,
     /// The leader that wrote it down.
-    pub applied_by: NodeId,
+    pub applied_by: SharedNodeId,
     /// When it did.
     pub applied_at: Option<Timestamp>,
 }
@@ -114,7 +119,7 @@ impl From<wire::TaskStatus> for TaskStatus {
             err: status.err.into(),
             container,
             port_status: status.port_status.map(Arc::new),
-            applied_by: status.applied_by.into(),
+            applied_by: status.applied_by.as_str().into(),
             applied_at: status.applied_at,
         }
     }
@@ -164,17 +169,34 @@ pub struct Task {
     /// How far it should go; managers only ever raise it.
     pub desired_state: TaskState,
     /// Its places in networks.
-    pub networks: Arc<[wire::NetworkAttachment]>,
+    pub networks: List<wire::NetworkAttachment>,
     /// How its service is reached.
     pub endpoint: Option<Arc<wire::Endpoint>>,
     /// Where its output goes.
     pub log_driver: Option<Arc<wire::Driver>>,
     /// What it got of its node's generic resources.
-    pub assigned_generic_resources: Arc<[wire::GenericResource]>,
+    pub assigned_generic_resources: List<wire::GenericResource>,
     /// The run of the job that it belongs to.
     pub job_iteration: Option<u64>,
     /// The volumes that were chosen for its mounts.
-    pub volumes: Arc<[wire::VolumeAttachment]>,
+    pub volumes: List<wire::VolumeAttachment>,
+}
+
+impl Task {
+    /// The name: its own, else made of its service, its slot (or node) and its id
+    /// (store-and-raft §1).
+    pub fn name(&self) -> Cow<'_, str> {
+        match &self.annotations {
+            Some(own) if !own.name.is_empty() => Cow::Borrowed(&own.name),
+            Some(_) | None => {
+                let (service, id) = (&self.service_annotations.name, &self.id);
+                Cow::Owned(match self.slot {
+                    0 => format!("{service}.{}.{id}", self.node_id),
+                    slot => format!("{service}.{slot}.{id}"),
+                })
+            }
+        }
+    }
 }
 
 impl From<wire::Task> for Task {
@@ -231,16 +253,26 @@ impl From<&Task> for wire::Task {
 /// log or a snapshot, each with a body of its own.
 #[derive(Debug, Default)]
 pub struct Interner {
-    bodies: BTreeMap<(ServiceId, Option<u64>), Task>,
+    /// Of each service the last task of some versions, the one that came last behind.
+    bodies: BTreeMap<ServiceId, VecDeque<Task>>,
 }
+
+/// Of so many versions of a service tasks come at one time: an update replaces one by another.
+const VERSIONS_MAX: usize = 4;
 
 impl Interner {
     /// Lets a task share what equals the bodies of the last one of its service and version.
     pub fn share(&mut self, mut task: Task) -> Task {
-        let key = (task.service_id.clone(), task.spec_version);
-        if let Some(known) = self.bodies.get(&key) {
+        let versions = self.bodies.entry(task.service_id.clone()).or_default();
+        let position = versions.iter().position(|known| known.spec_version == task.spec_version);
+        if let Some(known) = position.and_then(|position| versions.remove(position)) {
             share(&mut task.spec, &known.spec);
             share(&mut task.service_annotations, &known.service_annotations);
+            share(&mut task.status.message, &known.status.message);
+            share(&mut task.status.err, &known.status.err);
+            if task.status.applied_by == known.status.applied_by {
+                task.status.applied_by.clone_from(&known.status.applied_by);
+            }
             if let (Some(endpoint), Some(known)) = (&mut task.endpoint, &known.endpoint) {
                 share(endpoint, known);
             }
@@ -248,12 +280,20 @@ impl Interner {
                 share(driver, known);
             }
         }
-        self.bodies.insert(key, task.clone());
+        if versions.len() == VERSIONS_MAX {
+            versions.pop_front();
+        }
+        versions.push_back(task.clone());
         task
+    }
+
+    /// Forgets a service that is gone.
+    pub fn forget(&mut self, service: &ServiceId) {
+        self.bodies.remove(service);
     }
 }
 
-fn share<T: PartialEq>(body: &mut Arc<T>, known: &Arc<T>) {
+fn share<T: PartialEq + ?Sized>(body: &mut Arc<T>, known: &Arc<T>) {
     if body == known {
         body.clone_from(known);
     }

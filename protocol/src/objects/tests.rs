@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use prost::Message;
 
 use super::{strategies::*, *};
 use crate::id::TaskId;
@@ -40,6 +41,9 @@ proptest! {
     fn any_object_survives_the_log(message in task()) {
         let object = Object::from(Task::from(message));
         let action = object.to_action(wire::StoreActionKind::StoreActionCreate);
+        let mut bytes = Vec::new();
+        object.encode_action(wire::StoreActionKind::StoreActionCreate, &mut bytes);
+        prop_assert_eq!(bytes, action.encode_to_vec(), "the way without a copy comes to the same");
         prop_assert_eq!(Object::from_target(action.target.unwrap()), object);
     }
 }
@@ -74,4 +78,27 @@ fn tasks_of_one_version_share_their_bodies() {
     assert!(Arc::ptr_eq(&first.spec, &second.spec));
     assert!(!Arc::ptr_eq(&first.spec, &other.spec), "what differs is not shared");
     assert_eq!(second.id, TaskId::from("b"));
+    interner.forget(&second.service_id);
+    let after = interner.share(task("d", 1).into());
+    assert!(!Arc::ptr_eq(&first.spec, &after.spec), "of a service that is gone nothing is kept");
+}
+
+#[test]
+fn bodies_of_few_versions_are_kept() {
+    let mut interner = Interner::default();
+    let mut share = |index| {
+        let spec_version = Some(wire::Version { index });
+        let spec = Some(wire::TaskSpec::default());
+        interner.share(wire::Task { spec, spec_version, ..Default::default() }.into()).spec
+    };
+    let old = share(1);
+    assert!(Arc::ptr_eq(&old, &share(1)));
+    (2..1_000).for_each(|version| drop(share(version)));
+    assert!(!Arc::ptr_eq(&old, &share(1)));
+}
+
+#[test]
+fn a_task_takes_little_room() {
+    // With the two counters of its `Arc` and the allocator's own word that is 400 bytes.
+    assert!(size_of::<Task>() <= 376, "{}", size_of::<Task>());
 }

@@ -16,7 +16,7 @@ impl Leaders {
     pub fn check(&mut self, claims: &[(u64, u64)], counts: &Counts) {
         for (member, term) in &claims[self.seen..] {
             let leader = *self.by_term.entry(*term).or_insert(*member);
-            assert_eq!(leader, *member, "two members led term {term}");
+            assert_eq!(leader, *member, "leaders: two members led term {term}");
             counts.count("check: one leader per term");
         }
         self.seen = claims.len();
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "two members led term 2")]
+    #[should_panic(expected = "leaders: two members led term 2")]
     fn two_leaders_of_a_term_are_found() {
         let mut leaders = Leaders::default();
         leaders.check(&[(1, 1), (1, 2)], &Counts::default());

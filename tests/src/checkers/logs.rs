@@ -10,23 +10,23 @@ use crate::cluster::Cluster;
 #[derive(Default)]
 pub struct Logs {
     entries: BTreeMap<u64, Committed>,
-    /// Up to where each member was compared. A member that starts again is compared anew.
-    compared: BTreeMap<u64, u64>,
+    /// Up to where each life of each member was compared.
+    compared: BTreeMap<(u64, u64), u64>,
 }
 
 impl Logs {
     /// Compares what is new on every member.
     pub async fn check(&mut self, cluster: &Cluster) {
-        for member in cluster.members() {
-            let (id, peer) = (member.borrow().id, member.borrow().peer());
-            let Some(peer) = peer else {
-                self.compared.remove(&id);
-                continue;
+        for member in cluster.machines() {
+            let (id, life, peer) = {
+                let member = member.borrow();
+                (member.id, member.lives, member.peer())
             };
-            let from = self.compared.get(&id).copied().unwrap_or_default() + 1;
-            let Ok(committed) = peer.send(GetCommitted { from }).await else { continue };
-            for entry in committed {
-                self.compared.insert(id, entry.index);
+            let Some(peer) = peer else { continue };
+            let from = self.compared.get(&(id, life)).copied().unwrap_or_default() + 1;
+            let Ok(page) = peer.send(GetCommitted { from }).await else { continue };
+            for entry in page.entries {
+                self.compared.insert((id, life), entry.index);
                 self.compare(id, entry);
                 cluster.counts.count("check: logs agree");
             }
@@ -35,7 +35,7 @@ impl Logs {
 
     fn compare(&mut self, member: u64, entry: Committed) {
         let known = self.entries.entry(entry.index).or_insert_with(|| entry.clone());
-        assert_eq!(*known, entry, "member {member} has another entry committed");
+        assert_eq!(*known, entry, "logs: member {member} has another entry committed");
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "member 2 has another entry committed")]
+    #[should_panic(expected = "logs: member 2 has another entry committed")]
     fn two_entries_at_an_index_are_found() {
         let mut logs = Logs::default();
         logs.compare(1, entry(1, 1));

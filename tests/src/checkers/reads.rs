@@ -6,10 +6,10 @@ use actors::store::View;
 
 /// `before` is what was acknowledged when the read began; `index` is what raft has confirmed.
 pub fn check(before: &BTreeSet<String>, view: &View, index: u64) {
-    assert!(view.index() >= index, "the view is at {}, confirmed was {index}", view.index());
+    assert!(view.index() >= index, "reads: the view is at {}, confirmed was {index}", view.index());
     for name in before {
         let found = view.service(&name.as_str().into()).is_some();
-        assert!(found, "{name} was acknowledged, and a read at {index} does not see it");
+        assert!(found, "reads: {name} was acknowledged, and a read at {index} does not see it");
     }
 }
 

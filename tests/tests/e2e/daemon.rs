@@ -1,6 +1,7 @@
 //! A `swarmd` of one test: its own state directory, its own socket, everything ended with it.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::Read,
     os::unix::process::ExitStatusExt,
@@ -145,12 +146,17 @@ impl Daemon {
         })
     }
 
-    fn run(&self, line: &str) -> Output {
+    /// Runs `swarmctl` with words that may be anything.
+    pub(crate) fn run_words(&self, words: &[impl AsRef<OsStr>]) -> Output {
         Command::new(binary("swarmctl"))
-            .args(line.split_whitespace())
+            .args(words)
             .env("SWARM_SOCKET", self.socket())
             .output()
             .expect("swarmctl starts")
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.run_words(&line.split_whitespace().collect::<Vec<_>>())
     }
 
     pub(crate) fn try_swarmctl(&self, line: &str) -> Result<String, String> {
@@ -204,6 +210,11 @@ impl Daemon {
             let found = self.processes(argument);
             if found.len() == count { Ok(found) } else { Err(format!("{found:?}{}", self.log())) }
         })
+    }
+
+    /// How many tasks have records on the disk.
+    pub(crate) fn task_records(&self) -> usize {
+        fs::read_dir(self.state().join("worker/processes")).map_or(0, Iterator::count)
     }
 
     /// The shims that hold tasks of this state directory.

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use nix::{
@@ -13,15 +13,28 @@ use nix::{
 
 use crate::daemon::{binary, eventually};
 
+/// Ends the swarm also when the test fails.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGINT).ok();
+            self.0.wait().ok();
+        }
+    }
+}
+
 #[test]
 fn a_sample_runs_and_nothing_is_left_afterwards() {
-    let mut child = Command::new(binary("swarmd"))
+    let child = Command::new(binary("swarmd"))
         .args(["--log-level", "warn", "dev"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .expect("swarmd starts");
-    let said = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+    let mut swarm = Guarded(child);
+    let said = BufReader::new(swarm.0.stdout.take().expect("it was asked for")).lines();
     let lines = said.map(|line| line.expect("text"));
     // The last line says how it ends.
     let mut welcome = Vec::new();
@@ -40,16 +53,28 @@ fn a_sample_runs_and_nothing_is_left_afterwards() {
         let output = swarmctl.args(line.split_whitespace()).env("SWARM_SOCKET", &socket).output();
         String::from_utf8_lossy(&output.expect("swarmctl starts").stdout).into_owned()
     };
-    eventually("a sample that runs", || {
-        let listing = swarmctl("service ls");
-        let runs = listing.lines().any(|line| line.contains("sample") && line.contains("2/2"));
-        if runs { Ok(()) } else { Err(listing) }
-    });
+    let until = |service: &str, replicas: &str| {
+        eventually("a service that runs", || {
+            let listing = swarmctl("service ls");
+            let mut lines = listing.lines();
+            let runs = lines.any(|line| line.contains(service) && line.contains(replicas));
+            if runs { Ok(()) } else { Err(listing) }
+        });
+    };
+    until("sample", "2/2");
+    let before = swarmctl("task ls -q");
+    // As the welcome suggests.
+    swarmctl("service update sample --replicas 5");
+    until("sample", "5/5");
+    let after = swarmctl("task ls -q");
+    assert!(before.lines().all(|task| after.contains(task)), "scaling replaces no task");
     swarmctl("service create --name mine --image host --command sleep --args 100201");
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    until("mine", "1/1");
+    assert_eq!(crate::daemon::processes_with("100201").len(), 1);
+    let pid = Pid::from_raw(i32::try_from(swarm.0.id()).expect("a process id"));
     kill(pid, Signal::SIGINT).expect("it can be signalled");
     let status = eventually("the end of the swarm", || {
-        let status = child.try_wait().map_err(|error| error.to_string())?;
+        let status = swarm.0.try_wait().map_err(|error| error.to_string())?;
         status.ok_or_else(|| "it runs".to_owned())
     });
     assert_eq!(status.code(), Some(0));

@@ -8,7 +8,7 @@ use std::{
 
 use nix::unistd::geteuid;
 
-use crate::daemon::{Daemon, ends, error_line};
+use crate::daemon::{Daemon, ends, error_line, eventually};
 
 /// A file system in memory in place of a daemon's state directory.
 struct Mounted(PathBuf);
@@ -78,6 +78,49 @@ fn a_disk_that_is_full_ends_the_daemon_and_loses_nothing() {
     let services = daemon.swarmctl("service ls -q").lines().count();
     assert!((acknowledged..=acknowledged + 1).contains(&services), "{services} services");
     daemon.swarmctl(&create(1_000));
+    daemon.kill();
+    drop(mounted);
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_while_stops_no_task() {
+    if !may_mount() {
+        return;
+    }
+    const ARGUMENT: &str = "100301";
+    let mut daemon = Daemon::idle();
+    let mounted = Mounted::new(&daemon.state());
+    daemon.launch();
+    daemon.swarmctl(&format!(
+        "service create --name web --image host --command sleep --args {ARGUMENT} --replicas 2"
+    ));
+    daemon.await_replicas("web", "2/2");
+    let running = daemon.await_processes(ARGUMENT, 2);
+    let filler = daemon.state().join("filler");
+    fill(&filler).expect_err("the disk is full");
+    // The log has room of its own for this; what the node must remember has not.
+    daemon.swarmctl("service update web --replicas 3");
+    eventually("a database that cannot be written", || {
+        let log = daemon.log();
+        if log.contains("the task database was not written") { Ok(()) } else { Err(log) }
+    });
+    fs::remove_file(&filler).expect("the filler can be removed");
+    daemon.await_replicas("web", "3/3");
+    fill(&filler).expect_err("the disk is full");
+    daemon.kill();
+    for _ in 0..2 {
+        let (status, said) = ends(&mut daemon.command());
+        assert_eq!(status.code(), Some(1));
+        let line = error_line(&said);
+        assert!(line.contains("No space left") || line.contains("StorageFull"), "{line}");
+    }
+    fs::remove_file(&filler).expect("the filler can be removed");
+    daemon.launch();
+    daemon.await_replicas("web", "3/3");
+    let still = daemon.processes(ARGUMENT);
+    assert!(running.iter().all(|pid| still.contains(pid)), "{running:?} became {still:?}");
+    daemon.swarmctl("service remove web");
+    daemon.await_processes(ARGUMENT, 0);
     daemon.kill();
     drop(mounted);
 }

@@ -27,7 +27,7 @@ fn survives(argument: &str, victims: &str) {
         "service create --name web --image host --command sleep --args {argument} --replicas 2 \
          --restart-delay 0s"
     ));
-    daemon.await_processes(argument, 2);
+    let processes = daemon.await_processes(argument, 2);
     let before = identity(&daemon);
     for victim in victims.split_whitespace() {
         match victim {
@@ -45,10 +45,16 @@ fn survives(argument: &str, victims: &str) {
         daemon.launch();
     }
     daemon.await_replicas("web", "2/2");
-    daemon.await_processes(argument, 2);
+    let after = daemon.await_processes(argument, 2);
+    let is_untouched = !victims.contains("shims") && !victims.contains("tasks");
+    assert_eq!(after == processes, is_untouched, "only what was killed is started again");
     assert_eq!(identity(&daemon), before, "the same cluster with the same services");
     daemon.swarmctl("service remove web");
     daemon.await_processes(argument, 0);
+    eventually("the end of every shim and of its records", || {
+        let (shims, records) = (daemon.shims(), daemon.task_records());
+        if shims.is_empty() && records == 0 { Ok(()) } else { Err(format!("{shims:?} {records}")) }
+    });
 }
 
 #[test]
@@ -95,13 +101,18 @@ fn the_shims_then_the_tasks_then_the_daemon() {
 #[test]
 fn an_exit_code_outlives_the_daemon() {
     let mut daemon = Daemon::start();
-    daemon.swarmctl(
-        "service create --name job --image host --command sh --args -c --args \
-         read${IFS}x</dev/null;sleep${IFS}3;exit${IFS}7 --restart-condition none",
-    );
+    // It ends when the gate is there, which is after the daemon has been killed.
+    let gate = daemon.state().with_extension("gate");
+    let script = format!("until [ -e {} ]; do sleep 0.05; done; exit 7", gate.display());
+    let create = ["service", "create", "--name", "job", "--image", "host", "--command", "sh"];
+    let arguments = ["--args", "-c", "--args", &script, "--restart-condition", "none"];
+    let output = daemon.run_words(&[&create[..], &arguments].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     daemon.await_replicas("job", "1/1");
     assert_eq!(daemon.shims().len(), 1);
     daemon.kill();
+    assert_eq!(daemon.shims().len(), 1, "the task goes on without the daemon");
+    std::fs::write(&gate, "").unwrap();
     eventually("the end of the task", || {
         let shims = daemon.shims();
         if shims.is_empty() { Ok(()) } else { Err(format!("{shims:?}")) }
@@ -110,7 +121,7 @@ fn an_exit_code_outlives_the_daemon() {
     let page = eventually("a task that has failed", || {
         let ids = daemon.swarmctl("task ls -a -q");
         let page = daemon.swarmctl(&format!("task inspect {}", ids.trim()));
-        if page.contains("FAILED") { Ok(page) } else { Err(page) }
+        if page.contains("Last State           : FAILED") { Ok(page) } else { Err(page) }
     });
     assert!(page.contains("task: non-zero exit (7)"), "{page}");
 }

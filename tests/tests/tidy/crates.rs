@@ -172,7 +172,7 @@ fn arrows_between_our_crates_point_one_way() {
         ("actors", &["protocol"]),
         ("node", &["actors", "protocol"]),
         ("cli", &["protocol"]),
-        ("tests", &["actors", "protocol"]),
+        ("tests", &["actors", "node", "protocol"]),
     ]);
     let metadata = metadata();
     let mut complaints = Vec::new();

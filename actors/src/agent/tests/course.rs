@@ -9,7 +9,7 @@ use protocol::{
 use tokio::{task::LocalSet, time::sleep};
 
 use super::manager::{Node, task};
-use crate::agent::port::ExecutorError;
+use crate::agent::{port::ExecutorError, simulated::MemoryDatabase};
 
 /// Runs a test on one thread and the paused clock, as the agent's own thread runs.
 fn simulate(test: impl AsyncFnOnce()) {
@@ -238,5 +238,32 @@ fn a_temporary_error_is_reported_and_tried_again_every_second() {
         node.machine.allow(&a());
         node.until_reported(&a(), TaskState::Running).await;
         assert_eq!(node.manager.statuses(&a()).pop().expect("reported").err, "");
+    });
+}
+
+#[test]
+fn a_lost_database_stops_no_task_that_is_still_wanted() {
+    simulate(async || {
+        let node = Node::default();
+        node.manager.assign(&[task(&a(), TaskState::Running), task(&b(), TaskState::Running)]);
+        let tree = node.boot();
+        node.until_reported(&a(), TaskState::Running).await;
+        node.until_reported(&b(), TaskState::Running).await;
+        tree.abort();
+        let node = Node { database: MemoryDatabase::default(), ..node };
+        node.manager.leave();
+        node.manager.assign(&[task(&a(), TaskState::Running)]);
+        let _tree = node.boot();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(node.machine.running(), [a(), b()], "nobody has said yet what is wanted");
+        // What cannot be removed at once is tried again.
+        node.machine.refuse(&b(), ExecutorError::Temporary("not now".to_owned()));
+        node.manager.come_back();
+        let tried = |node: &Node| node.machine.journal(&b()).contains(&"remove");
+        node.until("a removal that fails", tried).await;
+        node.machine.allow(&b());
+        node.until("only what is wanted is there", |node| node.machine.present() == [a()]).await;
+        assert_eq!(node.machine.running(), [a()]);
+        assert_eq!(node.machine.starts(&a()), 1, "it was adopted");
     });
 }

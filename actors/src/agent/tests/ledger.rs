@@ -175,6 +175,28 @@ fn a_status_is_reported_only_after_it_is_saved() {
 }
 
 #[test]
+fn a_status_that_is_stored_is_repeated_whatever_else_of_its_task_is_being_saved() {
+    let mut ledger = with_a(TaskState::Complete);
+    ledger.apply(complete(&[task("a", TaskState::Remove)]));
+    let stored = [(id("a"), status(TaskState::Complete))];
+    assert_eq!(ledger.stored_statuses(), stored, "the change is not saved");
+    ledger.next_batch().expect("the change is unsaved");
+    assert_eq!(ledger.stored_statuses(), stored, "the change is being saved");
+}
+
+#[test]
+fn a_task_that_comes_again_stays_in_the_database() {
+    let mut ledger = with_a(TaskState::Running);
+    ledger.apply(complete(&[]));
+    write(&mut ledger);
+    ledger.depart(&id("a"));
+    ledger.apply(complete(&[task("a", TaskState::Running)]));
+    let changes = write(&mut ledger).changes;
+    assert_eq!(changes.first(), Some(&DatabaseChange::Remove(id("a"))));
+    assert!(matches!(changes.get(1), Some(DatabaseChange::PutTask(_))), "{changes:?}");
+}
+
+#[test]
 fn what_changes_during_a_write_goes_into_the_next() {
     let mut ledger = with_a(TaskState::Starting);
     ledger.observe(&id("a"), status(TaskState::Running));

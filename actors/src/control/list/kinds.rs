@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use protocol::{
     id::{NodeId, ServiceId},
-    objects::{Cluster, Node, Service, Task, TaskState},
+    objects::{Cluster, Node, Resource, Service, Task, TaskState},
     wire::{
-        ListClustersRequest, ListNodesRequest, ListServicesRequest, ListTasksRequest, TaskSpec,
-        list_tasks_request, task_spec::Runtime,
+        ListClustersRequest, ListNodesRequest, ListResourcesRequest, ListServicesRequest,
+        ListTasksRequest, TaskSpec, list_tasks_request,
     },
 };
 
 use super::{Filters, Labels, Subject, any, labels_hold, select};
-use crate::{orchestrator::task::is_dirty, store::View};
+use crate::{
+    orchestrator::task::is_dirty,
+    store::{View, runtime_of},
+};
 
 /// The clusters that a request asks for.
 pub fn clusters<'a>(view: &'a View, request: &ListClustersRequest) -> Vec<&'a Arc<Cluster>> {
@@ -77,6 +80,25 @@ fn engine_labels(node: &Node) -> Option<&Labels> {
     Some(&node.description.as_ref()?.engine.as_ref()?.labels)
 }
 
+/// The resources that a request asks for: of names and ids any filter is enough.
+pub fn resources<'a>(view: &'a View, request: &ListResourcesRequest) -> Vec<&'a Arc<Resource>> {
+    let wanted = request.filters.clone().unwrap_or_default();
+    let filters = Filters {
+        names: &wanted.names,
+        name_prefixes: &wanted.name_prefixes,
+        id_prefixes: &wanted.id_prefixes,
+        labels: &wanted.labels,
+    };
+    let fits = |resource: &&'a Arc<Resource>| {
+        let labels = resource.body.annotations.as_ref().map(|annotations| &annotations.labels);
+        let subject = Subject { id: resource.id.as_str(), name: resource.name().into(), labels };
+        filters.any_holds(&subject)
+            && labels_hold(filters.labels, labels)
+            && (wanted.kind.is_empty() || wanted.kind == resource.body.kind)
+    };
+    view.resources().filter(fits).collect()
+}
+
 /// The tasks that a request asks for. Labels are those of the service.
 pub fn tasks<'a>(view: &'a View, request: &ListTasksRequest) -> Vec<&'a Arc<Task>> {
     let wanted = request.filters.clone().unwrap_or_default();
@@ -89,7 +111,7 @@ pub fn tasks<'a>(view: &'a View, request: &ListTasksRequest) -> Vec<&'a Arc<Task
     let subject = |task: &'a Arc<Task>| Subject {
         id: task.id.as_str(),
         // There may be a million, whose names cost something to make.
-        name: if filters.look_at_names() { task_name(task).into() } else { "".into() },
+        name: if filters.look_at_names() { task.name() } else { "".into() },
         labels: Some(&task.service_annotations.labels),
     };
     select(candidates(view, &wanted), subject, filters, |task| {
@@ -114,28 +136,8 @@ fn candidates<'a>(view: &'a View, wanted: &list_tasks_request::Filters) -> Vec<&
     view.tasks().collect()
 }
 
-/// The name of a task: its own, else made of its service, its slot (or node) and its id
-/// (store-and-raft §1).
-fn task_name(task: &Task) -> String {
-    match &task.annotations {
-        Some(own) if !own.name.is_empty() => own.name.clone(),
-        Some(_) | None => {
-            let service = &task.service_annotations.name;
-            match task.slot {
-                0 => format!("{service}.{}.{}", task.node_id, task.id),
-                slot => format!("{service}.{slot}.{}", task.id),
-            }
-        }
-    }
-}
-
 fn runs_on(spec: Option<&TaskSpec>, wanted: &[String]) -> bool {
-    let runtime = match spec.and_then(|spec| spec.runtime.as_ref()) {
-        Some(Runtime::Container(_)) => "container".to_owned(),
-        Some(Runtime::Attachment(_)) => "attachment".to_owned(),
-        Some(Runtime::Generic(generic)) => generic.kind.to_lowercase(),
-        None => String::new(),
-    };
+    let runtime = spec.and_then(runtime_of).unwrap_or_default();
     any(wanted, |wanted| *wanted == runtime)
 }
 

@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-pub use kinds::{clusters, nodes, services, tasks};
+pub use kinds::{clusters, nodes, resources, services, tasks};
 
 type Labels = BTreeMap<String, String>;
 
@@ -55,6 +55,17 @@ impl Filters<'_> {
         } else {
             vec![0]
         }
+    }
+
+    /// Whether a name or an id is wanted by any of its filters, which is how resources are asked
+    /// for; names in any case.
+    fn any_holds(&self, subject: &Subject<'_>) -> bool {
+        let name = subject.name.to_lowercase();
+        let all =
+            self.names.is_empty() && self.name_prefixes.is_empty() && self.id_prefixes.is_empty();
+        all || self.names.iter().any(|wanted| wanted.to_lowercase() == name)
+            || self.name_prefixes.iter().any(|prefix| name.starts_with(&prefix.to_lowercase()))
+            || self.id_prefixes.iter().any(|prefix| subject.id.starts_with(prefix))
     }
 
     fn look_at_names(&self) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prost_types::Timestamp;
 use protocol::{
     id::NodeId,
-    objects::{Cluster, Kind, Node, Task, TaskState},
+    objects::{Cluster, Kind, Node},
     wire::{self, BlacklistedCertificate, NodeRole, NodeSpec, node_status::State},
 };
 
@@ -76,7 +76,8 @@ fn check_demotion(view: &View, node: &Node, managers: &Managers) -> Result<(), E
     Ok(())
 }
 
-/// Removes a node: its certificate is no longer let in and its tasks are lost.
+/// Removes a node: its certificate is no longer let in. The dispatcher gives up its tasks, of which
+/// there may be more than fit into one transaction.
 ///
 /// `expires` reads from a certificate when it ends, `now` drops entries that are long past that.
 pub fn remove(
@@ -101,17 +102,6 @@ pub fn remove(
     if let Some(cluster) = transaction.default_cluster().cloned() {
         let expiry = expires(&node.certificate.certificate);
         transaction.update(blacklist(&cluster, id, expiry, now))?;
-    }
-    let lost: Vec<_> = transaction
-        .tasks_on_node(&node.id)
-        .filter(|task| task.status.state < TaskState::COMPLETE)
-        .map(|task| Task::clone(task))
-        .collect();
-    for mut task in lost {
-        task.status.state = TaskState::ORPHANED;
-        task.status.message = "Task belonged to a node that has been deleted".into();
-        task.status.timestamp = Some(now);
-        transaction.update(task)?;
     }
     Ok(transaction.remove(Kind::Node, node.id.as_id())?)
 }

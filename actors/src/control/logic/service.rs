@@ -26,6 +26,17 @@ pub fn get<'a>(view: &'a View, id: &str) -> Result<&'a Arc<Service>, Error> {
     view.service(&ServiceId::from(id)).ok_or_else(|| Error::not_found("service", id))
 }
 
+/// Refuses what nothing in this version would carry out: it would be accepted and never run.
+pub fn check_offered(valid: &ValidService) -> Result<(), Error> {
+    match valid.spec().mode {
+        Some(Mode::Replicated(_)) | None => Ok(()),
+        Some(Mode::Global(_) | Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => {
+            let text = "global services and jobs are not offered by this version of swarmd";
+            Err(Error::Unimplemented(text.to_owned()))
+        }
+    }
+}
+
 /// Creates a service under a new id.
 pub fn create(
     transaction: &mut Transaction,
@@ -56,6 +67,7 @@ pub fn create(
         job_status: is_job(spec)
             .then_some(JobStatus { job_iteration: None, last_execution: Some(now) }),
         pending_delete: false,
+        allocation_error: "".into(),
     };
     Ok(transaction.create(service)?)
 }
@@ -192,6 +204,10 @@ fn ports(spec: &ServiceSpec) -> &[PortConfig] {
 /// A port that is published on every node belongs to one service (validation.md §4, row 21).
 fn check_ports(view: &View, id: &ServiceId, spec: &ServiceSpec) -> Result<(), Error> {
     let wanted: Vec<_> = ports(spec).iter().filter(|port| port.published_port != 0).collect();
+    if wanted.is_empty() {
+        // Most services publish nothing: they need not look at all others.
+        return Ok(());
+    }
     for other in view.services().filter(|other| other.id != *id) {
         let allocated = other.endpoint.as_ref().map_or(&[][..], |endpoint| &endpoint.ports);
         for taken in ports(&other.spec).iter().chain(allocated) {
@@ -220,7 +236,7 @@ fn is_ingress(port: &PortConfig) -> bool {
 
 /// The network through which ports are published on every node, if there is one.
 fn ingress_network(view: &View) -> Option<&Arc<Network>> {
-    view.networks().find(|network| network.body.spec.as_ref().is_some_and(|spec| spec.ingress))
+    view.networks().find(|network| network.body.is_ingress())
 }
 
 fn check_ingress(view: &View, spec: &ServiceSpec) -> Result<(), Error> {

@@ -1,6 +1,8 @@
 //! Every check with its text and its code, every change, and what lists return.
 
 mod cluster;
+mod extension;
+mod foresight;
 mod image;
 mod list;
 mod node;

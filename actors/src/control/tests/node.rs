@@ -1,11 +1,14 @@
 //! Nodes: updated, demoted, removed (validation.md §5).
 
+use std::sync::Arc;
+
 use prost_types::Timestamp;
 use protocol::{
-    objects::{Cluster, Node, Task, TaskState},
+    id::TaskId,
+    objects::{Cluster, Node, Task},
     wire::{
-        self, BlacklistedCertificate, ManagerStatus, NodeRole, NodeSpec, NodeStatus,
-        node_status::State, raft_member_status::Reachability,
+        self, BlacklistedCertificate, ContainerSpec, ManagerStatus, NodeRole, NodeSpec, NodeStatus,
+        TaskSpec, node_status::State, raft_member_status::Reachability, task_spec::Runtime,
     },
 };
 
@@ -16,7 +19,7 @@ use crate::{
         logic::node::{self, Managers},
         logic::task,
     },
-    store,
+    store::{self, CHANGES_PER_TRANSACTION, Transaction},
 };
 
 const EXPIRY: Timestamp = Timestamp { seconds: 2_000_000, nanos: 0 };
@@ -146,27 +149,30 @@ fn managers_that_can_be_reached_and_nodes_that_are_ready_stay() {
 }
 
 #[test]
-fn a_removed_node_is_kept_out_and_its_tasks_are_lost() {
-    let view = cluster(&[(Worker, Down)]);
-    let view = write(&view, |transaction| {
-        for (id, state) in [("t1", TaskState::RUNNING), ("t2", TaskState::COMPLETE)] {
-            let mut task = Task { id: id.into(), node_id: "n1".into(), ..Task::default() };
-            task.status.state = state;
-            transaction.create(task)?;
-        }
-        Ok::<_, store::Error>(())
-    })
-    .unwrap();
-    let view = remove(&view, "n1", false, &Managers::new()).unwrap();
+fn a_removed_node_is_kept_out() {
+    let view = remove(&cluster(&[(Worker, Down)]), "n1", false, &Managers::new()).unwrap();
     assert_eq!(view.nodes().count(), 0);
-    let lost = &task::get(&view, "t1").unwrap().status;
-    assert_eq!((lost.state, lost.timestamp), (TaskState::ORPHANED, Some(NOW)));
-    assert_eq!(&*lost.message, "Task belonged to a node that has been deleted");
-    assert_eq!(task::get(&view, "t2").unwrap().status.state, TaskState::COMPLETE);
     let kept_out = &view.default_cluster().unwrap().rest.blacklisted_certificates;
     assert_eq!(kept_out["n1"].expiry, Some(EXPIRY));
     let ids: Vec<_> = kept_out.keys().map(String::as_str).collect();
     assert_eq!(ids, ["endless", "n1", "remembered"]);
+}
+
+#[test]
+fn a_node_with_more_tasks_than_one_transaction_takes_can_be_removed() {
+    let container = ContainerSpec { dir: "x".repeat(9 << 10), ..Default::default() };
+    let runtime = Some(Runtime::Container(container));
+    let spec = Arc::new(TaskSpec { runtime, ..Default::default() });
+    let view = write(&cluster(&[(Worker, Down)]), |transaction| {
+        (0..2 * CHANGES_PER_TRANSACTION).try_for_each(|number| {
+            let id = TaskId::from(number.to_string().as_str());
+            let (node_id, spec) = ("n1".into(), spec.clone());
+            transaction.create(Task { id, node_id, spec, ..Task::default() })
+        })
+    });
+    let mut transaction = Transaction::begin(&view.unwrap());
+    node::remove(&mut transaction, "n1", false, &Managers::new(), |_| None, NOW).unwrap();
+    assert_eq!(transaction.len(), 2, "the cluster and the node");
 }
 
 #[test]
@@ -180,7 +186,7 @@ fn answers_show_what_raft_knows() {
 
 #[test]
 fn tasks_are_found_and_removed_by_id() {
-    let create = |transaction: &mut store::Transaction| {
+    let create = |transaction: &mut Transaction| {
         transaction.create(Task { id: "t1".into(), ..Task::default() })
     };
     let view = write(&View::default(), create).unwrap();

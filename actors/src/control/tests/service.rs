@@ -87,6 +87,20 @@ fn a_new_job_remembers_when_it_ran() {
 }
 
 #[test]
+fn what_would_never_run_is_not_offered() {
+    let offered = |mode: Mode| service::check_offered(&valid(spec(|spec| spec.mode = Some(mode))));
+    assert_eq!(offered(Mode::Replicated(wire::ReplicatedService::default())), Ok(()));
+    let text = "UI: global services and jobs are not offered by this version of swarmd";
+    for mode in [
+        Mode::Global(wire::GlobalService {}),
+        Mode::ReplicatedJob(ReplicatedJob::default()),
+        Mode::GlobalJob(wire::GlobalJob {}),
+    ] {
+        assert_eq!(refusal(&offered(mode).expect_err("refused")), text);
+    }
+}
+
+#[test]
 fn names_are_taken_whatever_their_case() {
     let view = create(&cluster(), "s1", spec(|_| {})).unwrap();
     check(

@@ -1,15 +1,13 @@
 //! Checks of a service spec that need no look at the cluster (validation.md §2 and §4), in the
 //! order of the tables.
 
-use std::collections::BTreeMap;
-
 use prost_types::{Any, Duration};
 use protocol::wire::{
     self, ContainerSpec, EndpointSpec, GenericRuntimeSpec, GlobalService, HealthConfig, Mount,
     NetworkAttachmentSpec, Placement, PortConfig, ReplicatedJob, ReplicatedService,
     ResourceRequirements, Resources, RestartPolicy, ServiceSpec, UpdateConfig,
-    endpoint_spec::ResolutionMode, mount::VolumeOptions, port_config::PublishMode,
-    service_spec::Mode, task_spec::Runtime,
+    endpoint_spec::ResolutionMode, port_config::PublishMode, service_spec::Mode,
+    task_spec::Runtime,
 };
 
 use super::{container, named, refusal, spec, task};
@@ -174,31 +172,51 @@ fn templates() {
     let check = |change: &dyn Fn(&mut ContainerSpec), expected: &str| {
         check(container(change), expected);
     };
-    let refused = "UI: templates are not offered by this version of swarmd: \"{{.Task.Slot}}\"";
-    let template = || "{{.Task.Slot}}".to_owned();
-    let mounted = |change: &dyn Fn(&mut Mount)| {
-        let mut mount = Mount::default();
-        change(&mut mount);
-        vec![mount]
+    let env = |value: &str, expected: &str| {
+        check(&|container| container.env = vec![format!("A={value}")], expected);
     };
-    let volume = |change: &dyn Fn(&mut VolumeOptions)| {
-        let mut volume = VolumeOptions::default();
-        change(&mut volume);
-        mounted(&|mount| mount.volume_options = Some(volume.clone()))
-    };
-    let options = || BTreeMap::from([("key".to_owned(), template())]);
-    check(&|container| container.env = vec!["A={{.Task.Slot}}".to_owned()], refused);
-    check(&|container| container.env = vec!["{{A}}=b".to_owned(), template()], "valid");
-    check(&|container| container.hostname = template(), refused);
-    check(&|container| container.mounts = mounted(&|mount| mount.source = template()), refused);
-    check(&|container| container.mounts = mounted(&|mount| mount.target = template()), refused);
-    check(&|container| container.mounts = volume(&|volume| volume.labels = options()), refused);
-    let driver = || wire::Driver { options: options(), ..wire::Driver::default() };
-    check(
-        &|container| container.mounts = volume(&|volume| volume.driver_config = Some(driver())),
-        refused,
+    for valid in [
+        "{{.Service.ID}}{{.Service.Name}}{{.Node.ID}}{{.Node.Hostname}}{{.Node.Platform.OS}}",
+        "{{.Node.Platform.Architecture}}{{.Task.ID}}{{.Task.Name}}{{.Task.Slot}}",
+        "{{index .Service.Labels \"x\"}}",
+    ] {
+        env(valid, "valid");
+    }
+    env(
+        "{{.Bad}}",
+        "IA: expanding env failed: expanding env \"A={{.Bad}}\": template: expansion:1:2: \
+         executing \"expansion\" at <.Bad>: can't evaluate field Bad in type *template.Context",
     );
-    check(&|container| container.args = vec![template()], "valid");
+    env(
+        "{{.Service.Labels.x}}",
+        "IA: expanding env failed: expanding env \"A={{.Service.Labels.x}}\": \
+         template: expansion:1:10: executing \"expansion\" at <.Service.Labels.x>: \
+         map has no entry for key \"x\"",
+    );
+    env(
+        "{{secret}}",
+        "IA: expanding env failed: expanding env \"A={{secret}}\": \
+         template: expansion:1: function \"secret\" not defined",
+    );
+    let bad = || "{{".to_owned();
+    check(
+        &|container| container.hostname = bad(),
+        "IA: expanding hostname failed: template: expansion:1: unclosed action",
+    );
+    check(
+        &|container| container.mounts = vec![Mount { target: bad(), ..Mount::default() }],
+        "IA: expanding mounts failed: expanding mount target \"{{\": \
+         template: expansion:1: unclosed action",
+    );
+    check(&|container| container.env = vec!["{{A}}=b".to_owned(), bad()], "valid");
+    check(&|container| container.args = vec![bad()], "valid");
+    // Targets are compared as tasks will get them.
+    let targets = ["/1", "/{{.Task.Slot}}"];
+    let mounts = targets.map(|target| Mount { target: target.to_owned(), ..Mount::default() });
+    check(
+        &|container| container.mounts = mounts.to_vec(),
+        "IA: ContainerSpec: duplicate mount point: /1",
+    );
 }
 
 #[test]

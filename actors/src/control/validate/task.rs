@@ -37,8 +37,8 @@ pub(super) fn check_task(task: &wire::TaskSpec) -> Result<(), Error> {
         Some(Runtime::Container(container)) => {
             check_secrets(&container.secrets)?;
             check_configs(container)?;
-            check_templates(container)?;
-            check_container(container)
+            let expanded = check_templates(container)?;
+            check_container(&expanded)
         }
     }
 }

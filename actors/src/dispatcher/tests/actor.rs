@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use protocol::{
     id::SessionId,
-    objects::TaskState,
+    objects::{Cluster, TaskState},
     wire::{assignments_message::Type, node_status::State},
 };
 use tokio::{sync::mpsc, task::LocalSet, time::sleep};
@@ -115,6 +115,24 @@ fn a_node_is_ready_before_its_session_is_answered() {
 }
 
 #[test]
+fn every_session_hears_of_a_new_root_certificate() {
+    run(two_nodes(), async |rig| {
+        let (_, mut messages) = rig.register("").await;
+        let root_ca = wire::RootCa { ca_cert: b"renewed".as_slice().into(), ..Default::default() };
+        let annotations = wire::Annotations { name: "default".into(), ..Default::default() };
+        let spec = wire::ClusterSpec { annotations: Some(annotations), ..Default::default() };
+        let cluster = wire::Cluster {
+            id: "c".into(),
+            spec: Some(spec),
+            root_ca: Some(root_ca),
+            ..Default::default()
+        };
+        rig.write(|tx| tx.create(Cluster::from(cluster)).unwrap()).await;
+        assert_eq!(messages.recv().await.expect("open").root_ca, b"renewed".as_slice());
+    });
+}
+
+#[test]
 fn who_is_not_in_the_cluster_is_refused() {
     run(two_nodes(), async |rig| {
         let request = wire::SessionRequest::default();
@@ -210,9 +228,10 @@ fn a_status_is_written_for_the_nodes_own_tasks_alone() {
 }
 
 #[test]
-fn a_removed_node_loses_its_session() {
+fn a_removed_node_loses_its_session_and_its_tasks() {
     run(two_nodes(), async |rig| {
         let (session, mut messages) = rig.register("").await;
+        rig.write(|tx| tx.create(task("a", "n", TaskState::RUNNING)).unwrap()).await;
         rig.write(|tx| {
             let id = protocol::id::NodeId::from("n");
             tx.remove(protocol::objects::Kind::Node, id.as_id()).unwrap();
@@ -222,6 +241,17 @@ fn a_removed_node_loses_its_session() {
         let heartbeat = Heartbeat { node: "n".into(), session };
         let refused = rig.dispatcher.send(heartbeat).await.expect("alive");
         assert_eq!(refused, Err(Error::NotRegistered));
+        sleep(SECOND).await;
+        let view = rig.store.view();
+        assert_eq!(view.task(&"a".into()).expect("a task").status.state, TaskState::ORPHANED);
+    });
+}
+
+#[test]
+fn a_new_leader_gives_up_the_tasks_of_nodes_removed_before() {
+    run(with([task("a", "gone", TaskState::RUNNING).into()]), async |rig| {
+        let view = rig.store.view();
+        assert_eq!(view.task(&"a".into()).expect("a task").status.state, TaskState::ORPHANED);
     });
 }
 

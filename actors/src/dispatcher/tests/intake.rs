@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use protocol::{
     id::TaskId,
-    objects::{TaskState, TaskStatus},
+    objects::{Task, TaskState, TaskStatus},
     wire::{self, node_status::State},
 };
 
 use super::{NOW, node, task, with};
 use crate::{
-    dispatcher::logic::intake::{Intake, NodeChange, Part, Stamp, UPDATES_MAX, write},
-    store::{CHANGES_PER_TRANSACTION, Transaction, View},
+    dispatcher::logic::intake::{
+        Intake, NodeChange, Part, Stamp, UPDATES_MAX, removed_nodes, write,
+    },
+    store::{CHANGES_PER_TRANSACTION, TRANSACTION_BYTES_MAX, Transaction, View},
 };
 
 fn stamp() -> Stamp {
@@ -30,7 +33,7 @@ fn ready() -> NodeChange {
 fn written(view: &View, intake: &mut Intake) -> View {
     let mut tx = Transaction::begin(view);
     for part in intake.take() {
-        assert_eq!(write(&mut tx, part, &stamp()), Ok(false));
+        assert_eq!(write(&mut tx, part, &stamp()), Ok(None));
     }
     tx.seal(view.index() + 1, NOW).view
 }
@@ -144,8 +147,9 @@ fn a_lost_nodes_tasks_are_given_up_while_they_are_alive() {
         (TaskState::COMPLETE, false),
         (TaskState::FAILED, false),
     ];
-    let tasks = states.iter().map(|(state, _)| task(&state.to_string(), "n", *state).into());
-    let view = with(tasks);
+    let tasks = states.map(|(state, _)| task(&state.to_string(), "n", state).into());
+    let down = node("n", State::Down);
+    let view = with(tasks.into_iter().chain([down.into()]));
     let mut intake = Intake::default();
     intake.orphan("n".into());
     let view = written(&view, &mut intake);
@@ -156,17 +160,129 @@ fn a_lost_nodes_tasks_are_given_up_while_they_are_alive() {
 }
 
 #[test]
+fn a_removed_node_takes_all_its_tasks_along() {
+    let states = [TaskState::PENDING, TaskState::RUNNING, TaskState::COMPLETE];
+    let tasks = states.map(|state| task(&state.to_string(), "n", state).into());
+    let elsewhere = task("elsewhere", "other", TaskState::RUNNING);
+    let view = with(tasks.into_iter().chain([elsewhere.into(), node("other", State::Down).into()]));
+    assert_eq!(removed_nodes(&view), ["n".into()].into());
+    let mut intake = Intake::default();
+    intake.orphan("n".into());
+    let view = written(&view, &mut intake);
+    for (state, lost) in states.into_iter().zip([true, true, false]) {
+        let status = &view.task(&state.to_string().as_str().into()).expect("it is there").status;
+        assert_eq!(status.state == TaskState::ORPHANED, lost, "{state}");
+        let is_told = &*status.message == "Task belonged to a node that has been deleted";
+        assert_eq!(is_told, lost, "{state}");
+    }
+    assert_eq!(removed_nodes(&view), [].into());
+}
+
+#[test]
 fn no_transaction_has_more_than_its_share() {
     let names: Vec<_> = (0..CHANGES_PER_TRANSACTION + 1).map(|number| number.to_string()).collect();
     let view = with(names.iter().map(|name| task(name, "n", TaskState::RUNNING).into()));
     let mut tx = Transaction::begin(&view);
-    assert_eq!(write(&mut tx, Part::Orphans("n".into()), &stamp()), Ok(true));
+    let part = Part::Orphans("n".into());
+    assert_eq!(write(&mut tx, part.clone(), &stamp()), Ok(Some(part)));
     assert_eq!(tx.len(), CHANGES_PER_TRANSACTION);
     let mut intake = Intake::default();
     for name in &names {
         intake.report(name.as_str().into(), status(TaskState::RUNNING, ""));
     }
     assert_eq!(intake.take().len(), 2);
+}
+
+/// A part that is larger than an entry of the log may be is written in as many as it takes.
+fn written_in_steps(view: &View, part: Part) -> (View, usize) {
+    let (mut view, mut left, mut steps) = (view.clone(), Some(part), 0);
+    while let Some(part) = left {
+        let mut tx = Transaction::begin(&view);
+        left = write(&mut tx, part, &stamp()).unwrap();
+        let sealed = tx.seal(view.index() + 1, NOW);
+        let request = wire::InternalRaftRequest { id: 1, action: sealed.actions() };
+        assert!(request.encoded_len() <= TRANSACTION_BYTES_MAX);
+        (view, steps) = (sealed.view, steps + 1);
+    }
+    (view, steps)
+}
+
+#[test]
+fn what_is_too_much_for_one_entry_is_written_in_several() {
+    let container = wire::ContainerSpec { dir: "x".repeat(9 << 10), ..Default::default() };
+    let runtime = Some(wire::task_spec::Runtime::Container(container));
+    let spec = Arc::new(wire::TaskSpec { runtime, ..Default::default() });
+    let names: Vec<_> = (0..CHANGES_PER_TRANSACTION).map(|number| number.to_string()).collect();
+    let held = names.iter().map(|name| {
+        let held = task(name, "n", TaskState::STARTING);
+        Task { spec: spec.clone(), ..held }
+    });
+    let view = with(held.map(Into::into));
+    let is_in = |view: &View, state| view.tasks().all(|task| task.status.state == state);
+
+    let report = |name: &String| (name.as_str().into(), status(TaskState::RUNNING, ""));
+    let (view, steps) = written_in_steps(&view, Part::Tasks(names.iter().map(report).collect()));
+    assert_eq!((is_in(&view, TaskState::RUNNING), steps), (true, 2));
+
+    let (view, steps) = written_in_steps(&view, Part::Orphans("n".into()));
+    assert_eq!((is_in(&view, TaskState::ORPHANED), steps), (true, 2));
+}
+
+#[test]
+fn large_descriptions_are_written_in_several_entries_too() {
+    let view = with((0..20).map(|number| node(&number.to_string(), State::Unknown).into()));
+    let description =
+        Arc::new(wire::NodeDescription { hostname: "x".repeat(100_000), ..Default::default() });
+    let changes = view.nodes().map(|node| {
+        (node.id.clone(), NodeChange { description: Some(description.clone()), ..ready() })
+    });
+    let (view, steps) = written_in_steps(&view, Part::Nodes(changes.collect()));
+    assert!(view.nodes().all(|node| node.description.is_some()));
+    assert_eq!(steps, 2);
+}
+
+#[test]
+fn what_made_a_transaction_too_large_is_left_out() {
+    let report = |id: &str| (TaskId::from(id), status(TaskState::RUNNING, ""));
+    let part = Part::Tasks(vec![report("a"), report("b")]);
+    let left = Part::Tasks(vec![report("b")]);
+    assert_eq!(part.without_first(), Some(left.clone()));
+    assert_eq!(left.without_first(), None);
+    let part = Part::Nodes(vec![("n".into(), ready()), ("m".into(), ready())]);
+    let left = Part::Nodes(vec![("m".into(), ready())]);
+    assert_eq!(part.without_first(), Some(left.clone()));
+    assert_eq!(left.without_first(), None);
+    assert_eq!(Part::Orphans("n".into()).without_first(), None);
+}
+
+#[test]
+fn a_node_that_came_back_keeps_its_tasks() {
+    let orphaned = |held: Option<State>| {
+        let held = held.map(|state| node("n", state).into());
+        let view = with([task("a", "n", TaskState::RUNNING).into()].into_iter().chain(held));
+        let mut intake = Intake::default();
+        intake.orphan("n".into());
+        let view = written(&view, &mut intake);
+        view.task(&"a".into()).unwrap().status.state == TaskState::ORPHANED
+    };
+    assert!(orphaned(Some(State::Down)));
+    assert!(orphaned(None), "a node that was removed");
+    assert!(!orphaned(Some(State::Ready)));
+    assert!(!orphaned(Some(State::Unknown)));
+}
+
+#[test]
+fn a_late_repetition_does_not_take_back_what_was_answered() {
+    let completed = status(TaskState::COMPLETE, "done");
+    let mut intake = Intake::default();
+    intake.report("a".into(), completed.clone());
+    intake.report("a".into(), status(TaskState::RUNNING, ""));
+    let part = Part::Tasks(vec![("a".into(), completed)]);
+    let taken = intake.take();
+    assert_eq!(taken, std::slice::from_ref(&part));
+    intake.report("a".into(), status(TaskState::RUNNING, ""));
+    taken.into_iter().for_each(|part| intake.give_back(part));
+    assert_eq!(intake.take(), [part]);
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(in crate::log) struct Recovery<'cipher> {
 pub(in crate::log) struct Last {
     /// Where the next group is to be written; everything from here on must be set to zero.
     pub(in crate::log) end: Position,
+    /// Where the last group begins: the only one that may be in the page cache alone.
+    pub(in crate::log) tail: u64,
     /// Whether anything but zeros follows.
     pub(in crate::log) dirty: bool,
     /// The count of the newest mark, 0 when there is none.
@@ -52,6 +54,7 @@ impl<'cipher> Recovery<'cipher> {
         self.claim = self.claim.max(scan.claim).max(mark.map(|mark| mark.durable));
         self.last = Some(Last {
             end: scan.end,
+            tail: scan.groups.last().map_or(scan.end.offset, |last| last.header.position.offset),
             dirty: scan.dirty,
             mark_count: mark.map_or(0, |mark| mark.count),
             broken_at: scan.broken_at,

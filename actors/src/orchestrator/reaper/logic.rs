@@ -7,7 +7,7 @@ use protocol::{
     objects::{Cluster, Kind, Service, Task, TaskState},
 };
 
-use super::super::task::{replicas, stamp};
+use super::super::task::{made, replicas};
 use crate::store::{CHANGES_PER_TRANSACTION, Changes, Error, Touched, Transaction, View};
 
 /// How many tasks of a slot are kept when the cluster does not say.
@@ -22,22 +22,20 @@ pub(crate) enum Place {
     Task(TaskId),
 }
 
-/// The places that a change may concern; all of them when it changes how much is kept.
-pub(super) fn touched(view: &View, changes: &Changes) -> BTreeSet<Place> {
-    let limit = |cluster: &Option<Arc<_>>| cluster.as_deref().map(history_limit);
-    if changes.clusters.values().any(|touched| limit(&touched.before) != limit(&touched.after)) {
-        return everything(view);
-    }
+/// The places that a change of tasks may concern.
+pub(super) fn touched(changes: &Changes) -> BTreeSet<Place> {
     let tasks = changes.tasks.values().filter(|touched| is_counted_anew(touched));
     tasks.filter_map(|Touched { after, .. }| after.as_deref()).flat_map(places).collect()
 }
 
-/// Every place there is.
-pub(super) fn everything(view: &View) -> BTreeSet<Place> {
-    view.tasks().flat_map(|task| places(task)).collect()
+/// Whether a change says anew how much is kept: then it concerns every place.
+pub(super) fn changes_history(changes: &Changes) -> bool {
+    let limit = |cluster: &Option<Arc<_>>| cluster.as_deref().map(history_limit);
+    changes.clusters.values().any(|touched| limit(&touched.before) != limit(&touched.after))
 }
 
-fn places(task: &Task) -> impl Iterator<Item = Place> + use<> {
+/// The places that a task is in.
+pub(super) fn places(task: &Task) -> impl Iterator<Item = Place> + use<> {
     let slot = Place::Slot(task.service_id.clone(), task.slot);
     let slot = (!task.service_id.is_empty()).then_some(slot);
     let removable = is_removable(task).then(|| Place::Task(task.id.clone()));
@@ -106,7 +104,7 @@ fn reap_slot(head: &View, service: &ServiceId, slot: u64) -> Vec<TaskId> {
         return Vec::new();
     };
     let mut tasks: Vec<_> = head.tasks_in_slot(service, slot).collect();
-    tasks.sort_by_key(|task| (stamp(task), &task.id));
+    tasks.sort_by_key(|task| made(task));
     let surplus = tasks.len().saturating_sub(kept);
     // The last task stays: where it ended for good, it keeps the slot from being filled again.
     tasks.pop();

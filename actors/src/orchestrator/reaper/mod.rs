@@ -8,10 +8,11 @@ mod tests;
 use std::{collections::BTreeSet, time::Duration};
 
 use actix::{Actor, AsyncContext, Context, Handler};
+use protocol::id::Id;
 
 use self::logic::Place;
 use crate::{
-    agenda::{Agenda, Decide, Planner, proceed, repeat_full_pass},
+    agenda::{Agenda, Decide, Next, Planner, keys_of_tasks, proceed, repeat_full_pass},
     store::{Change, Store, Transaction, View},
     supervised,
     supervision::{Address, Recipient},
@@ -54,12 +55,17 @@ impl Handler<Change> for Reaper {
     type Result = ();
 
     fn handle(&mut self, change: Change, ctx: &mut Self::Context) {
-        let (places, at_once) = match &change {
-            Change::Committed { view, changes } => (logic::touched(view, changes), false),
-            Change::Resync { view } => (logic::everything(view), true),
+        let everything = match &change {
+            Change::Committed { changes, .. } => {
+                self.agenda.add(logic::touched(changes));
+                logic::changes_history(changes)
+            }
+            Change::Resync { .. } => true,
         };
-        self.agenda.add(places);
-        if at_once || self.agenda.len() > PLACES_MAX {
+        if everything {
+            self.agenda.add_everything();
+        }
+        if everything || self.agenda.len() > PLACES_MAX {
             proceed(self, ctx);
         } else if !self.gathering && self.agenda.len() > 0 {
             self.gathering = true;
@@ -82,8 +88,14 @@ impl Planner for Reaper {
         &self.store
     }
 
-    fn everything(&mut self, view: &View) -> BTreeSet<Place> {
-        logic::everything(view)
+    fn next(
+        &mut self,
+        view: &View,
+        after: Option<&Id>,
+        count: usize,
+        _: &mut Context<Self>,
+    ) -> Next<Place> {
+        keys_of_tasks(view, after, count, logic::places)
     }
 
     fn is_needed(&self, view: &View, place: &Place) -> bool {

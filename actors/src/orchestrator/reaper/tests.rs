@@ -10,14 +10,14 @@ use super::{
     super::testing::{
         at, change, cluster, commit, observe, run, served, service, spec, tasks, view,
     },
-    logic::{carry_out, everything, reap, touched},
+    logic::{carry_out, changes_history, places, reap, touched},
     *,
 };
 use crate::store::{CHANGES_PER_TRANSACTION, testing};
 
 /// What a full pass deletes of the service `s`, or of nobody's tasks.
 fn reaped(view: &View) -> String {
-    let places = everything(view);
+    let places: BTreeSet<_> = view.tasks().flat_map(|task| places(task)).collect();
     let tasks: BTreeSet<_> = places.iter().flat_map(|place| reap(view, place)).collect();
     tasks.iter().map(|task| task.as_str()).collect::<Vec<_>>().join(" ")
 }
@@ -61,6 +61,15 @@ fn the_last_task_of_a_slot_stays() {
 }
 
 #[test]
+fn a_late_report_makes_no_task_the_last_one() {
+    let view = served(&service(1, &TaskSpec::default()), "1:orphaned>shutdown 1:complete>shutdown");
+    let view = commit(&with_limit(&view, 0), 0, |head| {
+        change(head, "t1", |task| task.status.applied_at = Some(at(100)));
+    });
+    assert_eq!(reaped(&view), "t1");
+}
+
+#[test]
 fn what_the_restart_policy_counts_stays() {
     let ended = "1:failed>shutdown 1:failed>shutdown 1:failed>shutdown 1:failed";
     check(1, 2, ended, "t1");
@@ -100,20 +109,44 @@ fn only_what_may_be_forgotten_is_looked_at() {
         let mut transaction = Transaction::begin(&before);
         write(&mut transaction);
         let sealed = transaction.seal(before.index() + 1, at(9));
-        touched(&sealed.view, &sealed.changes).len()
+        touched(&sealed.changes).len()
     };
     let observed = |state| places(&|head| change(head, "t1", |task| observe(task, "n1", state)));
     assert_eq!(observed("running"), 0);
     assert_eq!(observed("failed"), 1);
-    let limited = |limit| {
-        places(&|head| {
-            let stored = head.cluster(&"c".into()).unwrap().meta;
-            let mut cluster = cluster(limit);
-            cluster.meta = stored;
-            head.update(cluster).unwrap();
-        })
+}
+
+#[test]
+fn another_history_limit_concerns_every_slot() {
+    let before = with_limit(&served(&service(1, &TaskSpec::default()), "1:running"), 5);
+    let changes = |limit| {
+        let mut transaction = Transaction::begin(&before);
+        let stored = transaction.cluster(&"c".into()).unwrap().meta;
+        let mut cluster = cluster(limit);
+        cluster.meta = stored;
+        transaction.update(cluster).unwrap();
+        changes_history(&transaction.seal(before.index() + 1, at(9)).changes)
     };
-    assert_eq!((limited(5), limited(4)), (0, 1));
+    assert!(!changes(5));
+    assert!(changes(4));
+    run(async |tree| {
+        let ended = "1:failed>shutdown 1:failed>shutdown 1:failed>shutdown 1:running";
+        let store = with_limit(&served(&service(1, &TaskSpec::default()), ended), 5);
+        let store = testing::start(tree, store);
+        let subject = store.clone();
+        tree.child_with_address("reaper", move |_, own| Reaper::new(subject.clone(), own));
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(store.view().tasks().count(), 4);
+        let limited = store.transact(|head| {
+            let meta = head.cluster(&"c".into()).unwrap().meta;
+            let mut cluster = cluster(2);
+            cluster.meta = meta;
+            head.update(cluster)
+        });
+        limited.await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(store.view().tasks().count(), 2);
+    });
 }
 
 #[test]

@@ -2,34 +2,30 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     sync::Arc,
 };
 
-use prost_types::Timestamp;
 use protocol::{
-    id::{NodeId, ServiceId, TaskId},
+    id::{Id, NodeId, ServiceId, TaskId},
     objects::{Node, Service, Task, TaskState},
 };
-use rand::RngCore;
 
 use super::super::{
     policy::should_restart,
-    task::{Template, is_dirty, raised, replicas, stamp},
+    task::{is_dirty, made, replicas},
 };
-use crate::{
-    agenda::Room,
-    store::{CHANGES_PER_TRANSACTION, Changes, Error, Touched, Transaction, View},
-};
+use crate::store::{CHANGES_PER_TRANSACTION, Changes, Touched, View};
 
 /// How many tasks are asked for at once, since `replicas` may be any number. Far more than one
-/// transaction takes.
-const CREATED_MAX: usize = 10 * CHANGES_PER_TRANSACTION;
+/// transaction takes: all tasks of the service are walked for each such step.
+pub(super) const CREATED_MAX: usize = 50 * CHANGES_PER_TRANSACTION;
 
-/// One step that brings the tasks closer to the spec.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// A new task in a slot that has none.
-    Create(u64),
+/// One step that brings the tasks closer to the spec. What makes room comes before what takes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Change {
+    /// A task is to go further than it should so far.
+    Raise(TaskId, TaskState),
     /// A new task in a slot whose tasks are not what the service asks for; it starts when they
     /// have stopped.
     Replace {
@@ -38,8 +34,8 @@ pub(super) enum Change {
         /// Its tasks that are to stop.
         old: Vec<TaskId>,
     },
-    /// A task is to go further than it should so far.
-    Raise(TaskId, TaskState),
+    /// A new task in a slot that has none.
+    Create(u64),
 }
 
 /// The services that a change may concern.
@@ -53,10 +49,11 @@ pub(super) fn touched(view: &View, changes: &Changes) -> BTreeSet<ServiceId> {
     services.chain(of_tasks).collect()
 }
 
-/// The services there are, and those that are gone but have tasks left.
-pub(super) fn everything(view: &View) -> BTreeSet<ServiceId> {
-    let services = view.services().map(|service| &service.id);
-    services.chain(view.tasks().map(|task| &task.service_id)).cloned().collect()
+/// The services behind an id, as many as are asked for, by id: those there are, and those that are
+/// gone but have tasks left.
+pub(super) fn services(view: &View, after: Option<&Id>, count: usize) -> Vec<ServiceId> {
+    let first = view.service_after(after.map(|id| id.clone().into()).as_ref());
+    iter::successors(first, |last| view.service_after(Some(last))).take(count).collect()
 }
 
 /// Whether a task may count otherwise than before: most reports of nodes leave that as it is.
@@ -75,7 +72,8 @@ fn is_other_node(Touched { before, after }: &Touched<Node>) -> bool {
 /// Returns what must change for a service to have as many slots as it has replicas.
 ///
 /// Carrying the result out and asking again returns nothing, unless more than [`CREATED_MAX`]
-/// slots were missing.
+/// slots were missing. It walks all tasks of the service, so it is asked of committed views, away
+/// from the store's thread.
 pub(super) fn reconcile(head: &View, id: &ServiceId) -> Vec<Change> {
     if id.is_empty() {
         return Vec::new();
@@ -118,14 +116,14 @@ fn removed(task: &Arc<Task>) -> Option<Change> {
 
 /// The tasks that stand for a slot: those that should run, else the last one if it has ended for
 /// good. A slot without any is free.
-fn updatable<'t>(tasks: &[&'t Arc<Task>]) -> Vec<&'t Arc<Task>> {
+pub(super) fn updatable<'t>(tasks: &[&'t Arc<Task>]) -> Vec<&'t Arc<Task>> {
     let wanted: Vec<_> =
         tasks.iter().filter(|task| task.desired_state <= TaskState::RUNNING).copied().collect();
     if !wanted.is_empty() {
         return wanted;
     }
     let ended = tasks.iter().filter(|task| task.desired_state < TaskState::REMOVE);
-    let last = ended.max_by_key(|task| (stamp(task), &task.id));
+    let last = ended.max_by_key(|task| made(task));
     last.filter(|task| !should_restart(task, tasks.iter().copied())).into_iter().copied().collect()
 }
 
@@ -153,7 +151,12 @@ fn kept(live: &BTreeMap<u64, Vec<&Arc<Task>>>, replicas: u64) -> BTreeSet<u64> {
 }
 
 /// Leaves one task in a slot that is what the service asks for.
-fn updated(head: &View, service: &Service, slot: u64, tasks: &[&Arc<Task>]) -> Vec<Change> {
+pub(super) fn updated(
+    head: &View,
+    service: &Service,
+    slot: u64,
+    tasks: &[&Arc<Task>],
+) -> Vec<Change> {
     let clean = tasks
         .iter()
         .filter(|task| !is_dirty(task, service, head.node(&task.node_id)))
@@ -169,40 +172,4 @@ fn updated(head: &View, service: &Service, slot: u64, tasks: &[&Arc<Task>]) -> V
         Some(_) => others.map(|id| Change::Raise(id, TaskState::SHUTDOWN)).collect(),
         None => vec![Change::Replace { slot, old: others.collect() }],
     }
-}
-
-/// Carries out what [`reconcile`] asks for, as far as there is room; says whether that is all.
-pub(super) fn carry_out(
-    head: &mut Transaction,
-    id: &ServiceId,
-    room: &mut Room,
-    now: Timestamp,
-    random: &mut impl RngCore,
-) -> Result<bool, Error> {
-    let changes = reconcile(head, id);
-    let cluster = head.default_cluster().map(AsRef::as_ref);
-    let existing = head.tasks_of_service(id).last().map(AsRef::as_ref);
-    let template = head.service(id).map(|service| Template::new(service, cluster, existing));
-    for change in changes {
-        let (new, raises) = match change {
-            Change::Create(slot) => (Some((slot, TaskState::RUNNING)), Vec::new()),
-            Change::Replace { slot, old } => {
-                let raises = old.into_iter().map(|task| (task, TaskState::SHUTDOWN));
-                (Some((slot, TaskState::READY)), raises.collect())
-            }
-            Change::Raise(task, to) => (None, vec![(task, to)]),
-        };
-        let new = new.zip(template.as_ref()).map(|((slot, desired), template)| {
-            Arc::new(template.task(TaskId::random(random), slot, desired, now))
-        });
-        let raised: Vec<_> =
-            raises.iter().filter_map(|(task, to)| raised(head.task(task)?, *to)).collect();
-        let written: Vec<_> = new.iter().chain(&raised).cloned().collect();
-        if !room.take(written.iter().map(AsRef::as_ref)) {
-            return Ok(false);
-        }
-        raised.into_iter().try_for_each(|task| head.update(task))?;
-        new.into_iter().try_for_each(|task| head.create(task))?;
-    }
-    Ok(true)
 }

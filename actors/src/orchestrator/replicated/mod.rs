@@ -5,22 +5,29 @@
 //! A new spec replaces all tasks of a service at once, each slot stopped before it starts again.
 
 mod logic;
+mod step;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
 use actix::{Actor, Context, Handler};
-use protocol::id::ServiceId;
+use protocol::id::Id;
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
-    agenda::{Agenda, Decide, Planner, Room, proceed, repeat_full_pass},
+    agenda::{Agenda, Decide, Next, Planner, proceed, repeat_full_pass},
     environment::Environment,
     store::{Change, Store, Transaction, View},
     supervised,
     supervision::{Address, Life, Recipient},
 };
+
+pub(crate) use self::{
+    logic::Change as Planned,
+    step::{Step, carry_out, plan},
+};
+use step::Due;
 
 /// The orchestrator of replicated services. One lives where the leader does.
 pub struct Replicated {
@@ -28,7 +35,7 @@ pub struct Replicated {
     environment: Environment,
     random: StdRng,
     changes: Recipient<Change>,
-    agenda: Agenda<ServiceId>,
+    agenda: Agenda<Due>,
 }
 
 impl Replicated {
@@ -56,19 +63,20 @@ impl Handler<Change> for Replicated {
     type Result = ();
 
     fn handle(&mut self, change: Change, ctx: &mut Self::Context) {
-        let services = match &change {
-            Change::Committed { view, changes } => logic::touched(view, changes),
-            Change::Resync { view } => logic::everything(view),
-        };
-        self.agenda.add(services);
+        match &change {
+            Change::Committed { view, changes } => {
+                self.agenda.add(logic::touched(view, changes).into_iter().map(Due::Service));
+            }
+            Change::Resync { .. } => self.agenda.add_everything(),
+        }
         proceed(self, ctx);
     }
 }
 
 impl Planner for Replicated {
-    type Key = ServiceId;
+    type Key = Due;
 
-    fn agenda(&mut self) -> &mut Agenda<ServiceId> {
+    fn agenda(&mut self) -> &mut Agenda<Due> {
         &mut self.agenda
     }
 
@@ -76,26 +84,45 @@ impl Planner for Replicated {
         &self.store
     }
 
-    fn everything(&mut self, view: &View) -> BTreeSet<ServiceId> {
-        logic::everything(view)
+    fn next(
+        &mut self,
+        view: &View,
+        after: Option<&Id>,
+        count: usize,
+        _: &mut Context<Self>,
+    ) -> Next<Due> {
+        let services = logic::services(view, after, count);
+        let last = services.last().filter(|_| services.len() == count);
+        let last = last.map(|id| id.as_id().clone());
+        Next { keys: services.into_iter().map(Due::Service).collect(), last }
     }
 
-    fn is_needed(&self, view: &View, service: &ServiceId) -> bool {
-        !logic::reconcile(view, service).is_empty()
+    fn is_needed(&self, view: &View, due: &Due) -> bool {
+        match due {
+            Due::Step(_) => true,
+            Due::Service(service) => !logic::reconcile(view, service).is_empty(),
+        }
     }
 
-    fn decide(&mut self, services: BTreeSet<ServiceId>) -> Decide<ServiceId> {
+    fn plan(&self, view: &View, due: Due) -> Vec<Due> {
+        match due {
+            Due::Step(step) => vec![Due::Step(step)],
+            Due::Service(service) => plan(view, &service).into_iter().map(Due::Step).collect(),
+        }
+    }
+
+    fn decide(&mut self, due: BTreeSet<Due>) -> Decide<Due> {
         let now = self.environment.clock.now();
         let mut random = StdRng::from_rng(&mut self.random).expect("a generator never fails");
+        let steps = due.into_iter().filter_map(|due| match due {
+            Due::Step(step) => Some(step),
+            // Planned as steps.
+            Due::Service(_) => None,
+        });
+        let steps = steps.collect();
         Box::new(move |head: &mut Transaction| {
-            let mut room = Room::new();
-            let mut left = BTreeSet::new();
-            for service in services {
-                if !logic::carry_out(head, &service, &mut room, now, &mut random)? {
-                    left.insert(service);
-                }
-            }
-            Ok(left)
+            let left = carry_out(head, steps, now, &mut random)?;
+            Ok(left.into_iter().map(Due::Step).collect())
         })
     }
 }

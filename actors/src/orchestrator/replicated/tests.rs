@@ -1,11 +1,10 @@
 //! What a service asks for, as tables; that it converges; and the actor over a slow store.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use proptest::prelude::*;
-use prost_types::Timestamp;
 use protocol::{
-    objects::{Kind, Node, Object, TaskState},
+    objects::{Kind, Meta, Node, Object, Service, TaskState},
     wire::{restart_policy::RestartCondition, service_spec::Mode},
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -13,7 +12,8 @@ use tokio::time::sleep;
 
 use super::{
     super::testing::{at, change, commit, observe, run, runnable, served, service, spec, view},
-    logic::{Change as Step, carry_out, everything, reconcile, touched},
+    logic::{CREATED_MAX, Change as Step, reconcile, services, touched},
+    step::{carry_out, plan},
     *,
 };
 use crate::{
@@ -66,6 +66,15 @@ fn a_slot_that_ended_for_good_still_counts() {
 }
 
 #[test]
+fn a_late_report_on_a_task_that_was_replaced_fills_no_slot_again() {
+    let service = service(1, &spec(RestartCondition::OnFailure, 0));
+    let view = served(&service, "1:orphaned>shutdown 1:complete>shutdown");
+    let view =
+        commit(&view, 0, |head| change(head, "t1", |task| task.status.applied_at = Some(at(100))));
+    assert_eq!(describe(&reconcile(&view, &"s".into())), "");
+}
+
+#[test]
 fn too_many_are_removed_where_they_hurt_least() {
     let any = RestartCondition::Any;
     check(any, 0, "1:running@n1 2:new", "remove t1, remove t2");
@@ -102,7 +111,33 @@ fn a_service_that_is_gone_keeps_nothing() {
     let tasks = super::super::testing::tasks(words, &spec);
     let removed = view(tasks.into_iter().map(Object::from));
     assert_eq!(asked(&removed), "remove t1, remove t2");
-    assert!(everything(&removed).contains(&"s".into()), "a full pass finds it");
+    assert_eq!(services(&removed, None, 9), ["s".into()], "a full pass finds it");
+}
+
+#[test]
+fn a_full_pass_comes_by_every_service_once_however_few_it_looks_at() {
+    let spec = spec(RestartCondition::Any, 0);
+    let called = |id: &str| {
+        let service = service(2, &spec);
+        let mut wish = service.spec.as_ref().clone();
+        wish.annotations = None;
+        Service { id: id.into(), spec: wish.into(), ..service }
+    };
+    let gone = super::super::testing::tasks("1:running 2:running 2:running", &spec);
+    let objects = ["a", "b", "u"].map(|id| Object::from(called(id)));
+    let view = view(objects.into_iter().chain(gone.into_iter().map(Object::from)));
+    for count in 1..6 {
+        let (mut passed, mut after) = (Vec::new(), None);
+        loop {
+            let some = services(&view, after.as_ref(), count);
+            passed.extend(some.iter().map(ToString::to_string));
+            after = some.last().map(|id| id.as_id().clone());
+            if some.len() < count {
+                break;
+            }
+        }
+        assert_eq!(passed, ["a", "b", "s", "u"], "{count} at a time");
+    }
 }
 
 #[test]
@@ -161,17 +196,16 @@ fn only_what_may_count_otherwise_is_looked_at() {
 fn converge(view: &View) -> View {
     let mut random = StdRng::seed_from_u64(1);
     let mut view = view.clone();
-    for _ in 0..100 {
-        let mut done = false;
-        view = commit(&view, 200, |head| {
-            let mut room = Room::new();
-            let now: Timestamp = at(200);
-            done = carry_out(head, &"s".into(), &mut room, now, &mut random).unwrap();
-            assert!(head.len() <= CHANGES_PER_TRANSACTION);
-        });
-        if done {
-            assert_eq!(reconcile(&view, &"s".into()), vec![], "nothing is asked for twice");
+    for _ in 0..3 {
+        let mut steps: BTreeSet<_> = plan(&view, &"s".into()).into_iter().collect();
+        if steps.is_empty() {
             return view;
+        }
+        while !steps.is_empty() {
+            view = commit(&view, 200, |head| {
+                steps = carry_out(head, mem::take(&mut steps), at(200), &mut random).unwrap();
+                assert!(head.len() <= CHANGES_PER_TRANSACTION);
+            });
         }
     }
     panic!("it never ends");
@@ -179,7 +213,7 @@ fn converge(view: &View) -> View {
 
 #[test]
 fn a_large_service_takes_several_transactions() {
-    let replicas = CHANGES_PER_TRANSACTION * 12 + 1;
+    let replicas = CREATED_MAX + CHANGES_PER_TRANSACTION + 1;
     let wish = service(replicas as u64, &spec(RestartCondition::Any, 0));
     let created = converge(&served(&wish, ""));
     assert_eq!(runnable(&created), replicas);
@@ -189,6 +223,49 @@ fn a_large_service_takes_several_transactions() {
         head.remove(Kind::Service, &"s".into()).unwrap();
     });
     assert_eq!(runnable(&converge(&without)), 0);
+}
+
+#[test]
+fn a_step_that_the_head_does_not_ask_for_is_left_out() {
+    let wish = |replicas| service(replicas, &spec(RestartCondition::Any, 0));
+    let written = |replicas, words: &str, write: &dyn Fn(&mut Transaction)| {
+        let view = served(&wish(replicas), words);
+        let steps = plan(&view, &"s".into()).into_iter().collect();
+        let mut head = Transaction::begin(&view);
+        write(&mut head);
+        let before = head.len();
+        let mut random = StdRng::seed_from_u64(1);
+        assert_eq!(carry_out(&mut head, steps, at(200), &mut random), Ok([].into()));
+        head.len() - before
+    };
+    let nothing = |_: &mut Transaction| {};
+    assert_eq!(written(1, "", &nothing), 1);
+    let taken = |head: &mut Transaction| {
+        let tasks = super::super::testing::tasks("1:new", &spec(RestartCondition::Any, 0));
+        tasks.into_iter().for_each(|task| head.create(task).unwrap());
+    };
+    assert_eq!(written(1, "", &taken), 0, "the slot has a task");
+    let scaled = |head: &mut Transaction| {
+        let meta = head.service(&"s".into()).unwrap().meta;
+        // As the version would be once it is committed.
+        let meta = Meta { version: meta.version + 1, ..meta };
+        head.remove(Kind::Service, &"s".into()).unwrap();
+        head.create(Service { meta, ..wish(0) }).unwrap();
+    };
+    assert_eq!(written(1, "", &scaled), 0, "nobody wants it");
+    assert_eq!(written(1, "1!:running", &nothing), 2);
+    let replaced = |head: &mut Transaction| {
+        change(head, "t1", |task| task.desired_state = TaskState::SHUTDOWN);
+        let tasks =
+            super::super::testing::tasks("9:failed 1:new>ready", &spec(RestartCondition::Any, 0));
+        head.create(tasks[1].clone()).unwrap();
+    };
+    assert_eq!(written(1, "1!:running", &replaced), 0, "it has been replaced");
+    assert_eq!(written(0, "1:running", &nothing), 1);
+    let stopped = |head: &mut Transaction| {
+        change(head, "t1", |task| task.desired_state = TaskState::REMOVE);
+    };
+    assert_eq!(written(0, "1:running", &stopped), 0, "it goes already");
 }
 
 fn words() -> impl Strategy<Value = String> {

@@ -14,9 +14,8 @@ use protocol::{
 use rand::RngCore;
 
 use super::super::{
-    moment,
     policy::{restart_delay, should_restart},
-    task::{Template, is_down, is_drained, is_node_invalid, raised, replicas},
+    task::{Template, is_down, is_drained, is_node_invalid, made, raised, replicas},
 };
 use crate::{
     agenda::Room,
@@ -94,7 +93,7 @@ pub(super) fn is_delayed(view: &View, task: &Task) -> bool {
 pub(super) fn delay(view: &View, task: &Task) -> Duration {
     let before = slot_of(view, task)
         .filter(|other| other.desired_state > TaskState::RUNNING)
-        .max_by_key(|other| (other.meta.created_at.as_ref().map(moment::nanos), &other.id));
+        .max_by_key(|other| made(other));
     // Without it nobody knows why, so the replacement keeps the distance that a failure asks for.
     let Some(before) = before else { return restart_delay(&task.spec) };
     let is_drained = view.node(&before.node_id).is_some_and(|node| is_drained(node));

@@ -10,18 +10,19 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     time::Duration,
 };
 
 use actix::{Actor, AsyncContext, Context, Handler, SpawnHandle};
-use protocol::id::TaskId;
+use protocol::id::{Id, TaskId};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
 use self::logic::Verdict;
 use super::moment;
 use crate::{
-    agenda::{Agenda, Decide, Planner, Room, proceed, repeat_full_pass},
+    agenda::{Agenda, Decide, Next, Planner, Room, keys_of_tasks, proceed, repeat_full_pass},
     environment::Environment,
     store::{Change, Store, Transaction, View},
     supervised,
@@ -54,6 +55,9 @@ struct Delayed {
 
 impl Delayed {
     fn waited(&self) -> Duration {
+        if planted!(StaleTimer) {
+            return logic::STOP_WAIT_MAX;
+        }
         self.waited_before + self.seen.elapsed()
     }
 }
@@ -145,11 +149,15 @@ impl Handler<Change> for Restart {
     type Result = ();
 
     fn handle(&mut self, change: Change, ctx: &mut Self::Context) {
-        let tasks = match &change {
-            Change::Committed { view, changes } => logic::touched(view, changes),
-            Change::Resync { view } => self.everything(view),
-        };
-        self.look(change.view(), tasks, ctx);
+        match &change {
+            Change::Committed { view, changes } => {
+                self.look(view, logic::touched(view, changes), ctx);
+            }
+            Change::Resync { .. } => {
+                self.agenda.add_everything();
+                proceed(self, ctx);
+            }
+        }
     }
 }
 
@@ -164,10 +172,22 @@ impl Planner for Restart {
         &self.store
     }
 
-    fn everything(&mut self, view: &View) -> BTreeSet<TaskId> {
+    fn next(
+        &mut self,
+        view: &View,
+        after: Option<&Id>,
+        count: usize,
+        ctx: &mut Context<Self>,
+    ) -> Next<TaskId> {
+        let Next { mut keys, last } = keys_of_tasks(view, after, count, |task| [task.id.clone()]);
         // Tasks that are gone leave the delays as well.
-        let tasks = view.tasks().map(|task| &task.id);
-        tasks.chain(self.delayed.keys()).cloned().collect()
+        let task = |id: &Id| TaskId::from(id.clone());
+        let from = after.map(task).map_or(Bound::Unbounded, Bound::Excluded);
+        let to = last.as_ref().map(task).map_or(Bound::Unbounded, Bound::Included);
+        keys.extend(self.delayed.range((from, to)).map(|(id, _)| id.clone()));
+        keys.iter().for_each(|id| self.note_delay(view, id));
+        self.set_alarm(ctx);
+        Next { keys, last }
     }
 
     fn is_needed(&self, view: &View, id: &TaskId) -> bool {
@@ -197,6 +217,10 @@ impl Planner for Restart {
             let mut room = Room::new();
             let mut left = BTreeSet::new();
             for (id, delayed) in tasks {
+                if room.is_full() {
+                    left.insert(id);
+                    continue;
+                }
                 let mut has_room = logic::carry_out(head, &id, &mut room, now, &mut random)?;
                 if let Some((delay, waited)) = delayed {
                     has_room &= logic::start(head, &id, delay, waited, &mut room)?;

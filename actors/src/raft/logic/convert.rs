@@ -1,14 +1,11 @@
 //! The messages of peers in our own types, and in those of raft-rs.
 //!
-//! Bytes from the network are decoded by `protocol::raftpb` alone. Two numbers differ between the
-//! forms: the third kind of membership change, and the fields behind 12, none of which is used.
+//! Bytes from the network are decoded by `protocol::raftpb` alone. The forms differ in the fields
+//! behind 12, none of which is used, and in the numbers of membership changes: see `change.rs`.
 
-use bytes::Bytes;
-use prost::Message as _;
 use protocol::raftpb;
 use raft::eraftpb::{
-    ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Message, MessageType,
-    Snapshot, SnapshotMetadata,
+    ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot, SnapshotMetadata,
 };
 
 use super::Rejected;
@@ -199,19 +196,4 @@ pub(in crate::raft) fn from_hard_state(logged: log::HardState) -> HardState {
 /// What must not be forgotten, from raft-rs to the log.
 pub(in crate::raft) fn to_hard_state(state: &HardState) -> log::HardState {
     log::HardState { term: state.get_term(), vote: state.get_vote(), commit: state.get_commit() }
-}
-
-/// Reads a change of the membership. `UpdateNode` has the number here that raft-rs gives to
-/// learners; it changes an address and nobody's vote.
-pub(in crate::raft) fn conf_change(data: &Bytes) -> Option<ConfChange> {
-    let wire = raftpb::ConfChange::decode(data.clone()).ok()?;
-    let mut change = ConfChange::default();
-    change.set_change_type(match wire.r#type() {
-        raftpb::ConfChangeType::ConfChangeAddNode => ConfChangeType::AddNode,
-        raftpb::ConfChangeType::ConfChangeRemoveNode => ConfChangeType::RemoveNode,
-        raftpb::ConfChangeType::ConfChangeAddLearnerNode => ConfChangeType::AddLearnerNode,
-        raftpb::ConfChangeType::ConfChangeUpdateNode => return None,
-    });
-    change.set_node_id(wire.node_id.unwrap_or_default());
-    Some(change)
 }

@@ -16,7 +16,7 @@ pub(in crate::raft) fn election_ticks(
 }
 
 /// Mixes two numbers so that every bit of the result depends on every bit of both.
-fn mix(one: u64, other: u64) -> u64 {
+pub(super) fn mix(one: u64, other: u64) -> u64 {
     let mut mixed = one ^ other.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for _ in 0..2 {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,13 +1,18 @@
 //! What the raft peer decides by itself, beside raft-rs: which messages may come in, how long an
-//! election waits, and how the two forms of a message become each other.
+//! election waits, who may join, be removed or lead next, and how the two forms of a message become
+//! each other.
 
+mod change;
 mod convert;
 mod election;
+mod group;
 mod guard;
 
+pub(super) use change::Change;
 pub(super) use convert::{
-    conf_change, from_entry, from_hard_state, from_wire, members_from_wire, members_to_wire,
-    to_entry, to_hard_state, to_wire,
+    from_entry, from_hard_state, from_wire, members_from_wire, members_to_wire, to_entry,
+    to_hard_state, to_wire,
 };
 pub(super) use election::election_ticks;
+pub(super) use group::{Group, RemovalStep, new_member_id};
 pub(super) use guard::{Ours, Rejected, check};

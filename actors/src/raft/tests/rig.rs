@@ -19,8 +19,8 @@ use crate::{
         simulated::{Crash, SimulatedDisk, ToyCipher},
     },
     raft::{
-        Config, Delivery, Ended, Error, Founder, LeadershipChanged, Links, Peer, Receive, Report,
-        Transport,
+        Config, Delivery, Ended, Error, Founder, Joined, LeadershipChanged, Links, Peer, Receive,
+        Removed, Report, Transport,
     },
     store::{self, MemoryStore, Published, Store, TransactError},
     supervised,
@@ -43,6 +43,27 @@ pub(super) fn create(
     let spec = wire::ServiceSpec { annotations: Some(annotations), ..Default::default() };
     let service = wire::Service { id: name.to_owned(), spec: Some(spec), ..Default::default() };
     store.transact(move |head| head.create(Service::from(service)))
+}
+
+/// Creates services of about a kilobyte each, 200 in a transaction.
+pub(super) async fn create_many(store: &Store, count: usize) {
+    for first in (0..count).step_by(200) {
+        let services = (first..(first + 200).min(count)).map(large);
+        let services: Vec<Service> = services.collect();
+        let created = store.transact(move |head| {
+            services.into_iter().try_for_each(|service| head.create(service))
+        });
+        created.await.expect("written");
+    }
+}
+
+/// A service of about a kilobyte.
+pub(super) fn large(number: usize) -> Service {
+    let labels = [("text".to_owned(), "x".repeat(1_000))].into();
+    let annotations =
+        wire::Annotations { name: format!("s{number:05}"), labels, ..Default::default() };
+    let spec = wire::ServiceSpec { annotations: Some(annotations), ..Default::default() };
+    wire::Service { id: format!("s{number:05}"), spec: Some(spec), ..Default::default() }.into()
 }
 
 /// Hears what a peer tells the rest of the program.
@@ -203,6 +224,9 @@ pub(super) struct Network(Rc<RefCell<Wires>>);
 struct Wires {
     peers: BTreeMap<u64, Address<Peer>>,
     cut_off: BTreeSet<u64>,
+    /// How long a snapshot takes, and how many were sent.
+    snapshots_take: Duration,
+    snapshots: u32,
 }
 
 struct Plug(mpsc::UnboundedSender<raftpb::Message>);
@@ -247,25 +271,57 @@ impl Network {
     }
 
     fn carry(&self, from: u64, message: raftpb::Message) {
-        let wires = self.0.borrow();
+        let mut wires = self.0.borrow_mut();
         let to = message.to.expect("addressed");
         let snapshot = message.r#type() == raftpb::MessageType::MsgSnap;
+        wires.snapshots += u32::from(snapshot);
+        let takes = if snapshot { wires.snapshots_take } else { Duration::ZERO };
         let open = !wires.cut_off.contains(&from) && !wires.cut_off.contains(&to);
-        let arrived = open
-            && wires.peers.get(&to).is_some_and(|peer| peer.try_send(Receive(message)).is_ok());
-        let delivery = match (snapshot, arrived) {
-            (true, true) => Delivery::SnapshotArrived,
-            (true, false) => Delivery::SnapshotLost,
-            (false, false) => Delivery::Unreachable,
-            (false, true) => return,
-        };
-        if let Some(sender) = wires.peers.get(&from) {
-            sender.try_send(Report { to, delivery }).ok();
-        }
+        let (receiver, sender) = (wires.peers.get(&to).cloned(), wires.peers.get(&from).cloned());
+        #[expect(clippy::disallowed_methods, reason = "the network is no actor")]
+        tokio::task::spawn_local(async move {
+            if !takes.is_zero() {
+                sleep(takes).await;
+            }
+            let answer = match receiver.filter(|_| open) {
+                Some(receiver) => receiver.send(Receive(message)).await.ok(),
+                None => None,
+            };
+            let delivery = match (snapshot, answer) {
+                (_, Some(Err(Removed))) => Delivery::RefusedAsRemoved,
+                (true, Some(Ok(()))) => Delivery::SnapshotArrived,
+                (true, None) => Delivery::SnapshotLost,
+                (false, None) => Delivery::Unreachable,
+                (false, Some(Ok(()))) => return,
+            };
+            if let Some(sender) = sender {
+                sender.try_send(Report { to, delivery }).ok();
+            }
+        });
+    }
+
+    /// The machine of a node that has joined, and has no log yet.
+    pub(super) fn joined(&self, node_id: &str, joined: &Joined) -> Machine {
+        let mut machine = Machine::alone(joined.raft_id);
+        machine.config.member.raft_id = joined.raft_id;
+        machine.config.member.node_id = node_id.to_owned();
+        machine.config.founders = Vec::new();
+        machine.network = Some(self.clone());
+        machine
     }
 
     pub(super) fn cut_off(&self, member: u64) {
         self.0.borrow_mut().cut_off.insert(member);
+    }
+
+    /// From now on a snapshot is that long on its way.
+    pub(super) fn slow_snapshots(&self, take: Duration) {
+        self.0.borrow_mut().snapshots_take = take;
+    }
+
+    /// How many snapshots were sent.
+    pub(super) fn snapshots(&self) -> u32 {
+        self.0.borrow().snapshots
     }
 
     pub(super) fn heal(&self) {

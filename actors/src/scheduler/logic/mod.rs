@@ -1,8 +1,16 @@
 //! The scheduler's decisions: what nodes have left, which of them can run a task, and which does.
 
-pub(super) mod failures;
+pub(super) mod board;
+mod candidates;
+mod decide;
+pub(super) mod decision;
+pub(super) mod explain;
+mod failures;
 pub(super) mod filter;
-pub(super) mod nodes;
-pub(super) mod place;
-pub(super) mod queue;
-pub(super) mod resources;
+mod intake;
+mod kind;
+mod places;
+mod queue;
+mod resources;
+mod spread;
+mod volumes;

@@ -1,6 +1,6 @@
 //! The actor with a store whose commits take their time.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 use tokio::{task::LocalSet, time::sleep};
 
@@ -8,8 +8,8 @@ use super::*;
 use crate::{
     environment::testing::environment,
     scheduler::Scheduler,
-    store::{Store, testing},
-    supervision::{Address, Budget, Census, Tree},
+    store::{Change, Store, testing},
+    supervision::{Address, Budget, Census, Tree, testing::listen},
 };
 
 fn run(view: View, commits_after: Duration, test: impl AsyncFnOnce(&Store)) {
@@ -62,6 +62,18 @@ fn a_thousand_tasks_are_spread_evenly_while_commits_are_slow() {
         let expected = ["a", "b", "c", "d"].map(|id| (id.to_owned(), 250)).into();
         assert_eq!(per_node(store), expected);
         assert!(store.view().tasks().all(|task| task.meta.version > 1));
+    });
+}
+
+/// SwarmKit waits for 50 ms after the last commit, up to a second.
+#[test]
+fn nothing_is_put_off() {
+    run(with([plain("a").into()]), Duration::ZERO, async |store| {
+        write(store, |head| head.create(task("t")).unwrap()).await;
+        sleep(Duration::from_millis(5)).await;
+        let view = store.view();
+        let state = view.task(&"t".into()).expect("there").status.state;
+        assert_eq!(state, TaskState::ASSIGNED, "§1.1 commit: no debounce");
     });
 }
 
@@ -179,6 +191,28 @@ fn a_task_is_not_forgotten_when_all_begins_anew_while_its_assignment_fails() {
     });
 }
 
+/// A scheduler that missed a change believes in a node that the head has drained.
+#[test]
+fn what_the_head_refuses_is_not_decided_again_at_once() {
+    let before = with([plain("a").into(), task("t").into()]);
+    let after = with([node("a", drained).into(), task("t").into()]);
+    run_with_address(after, Duration::ZERO, async |store, scheduler| {
+        let handled = Cell::new(0);
+        listen(Some(Box::new(move |_, _| {
+            handled.set(handled.get() + 1);
+            assert!(handled.get() < 1_000, "it asks again and again");
+        })));
+        scheduler.send(Change::Resync { view: before.clone() }).await.expect("lives");
+        sleep(Duration::from_secs(10)).await;
+        listen(None);
+        assert!(store.view().task(&"t".into()).expect("there").node_id.is_empty());
+        scheduler.send(Change::Resync { view: store.view() }).await.expect("lives");
+        write(store, |head| head.create(plain("b")).unwrap()).await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(store.view().task(&"t".into()).expect("there").node_id.as_str(), "b");
+    });
+}
+
 #[test]
 fn many_tasks_that_no_node_can_run_are_told_once_and_leave_the_scheduler_in_peace() {
     let tasks = (0..1000).map(|number| reserving(&format!("t{number:04}"), i64::MAX, 0).into());
@@ -190,5 +224,38 @@ fn many_tasks_that_no_node_can_run_are_told_once_and_leave_the_scheduler_in_peac
         let written = store.view().index();
         sleep(Duration::from_secs(600)).await;
         assert_eq!(store.view().index(), written);
+    });
+}
+
+#[test]
+fn what_was_on_its_way_before_the_start_counts_on_its_node() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+        let budget = Budget { restarts: 0, within: Duration::from_secs(60) };
+        let tree = Tree::root("test", budget, Census::default(), |lost| panic!("{lost}"));
+        let big = |id: &str| reserving(id, 2_000_000_000, 0);
+        let view = with([plain("a").into(), big("1").into(), big("2").into()]);
+        let store = testing::start_slow(&tree, view, Duration::from_millis(500));
+        sleep(Duration::from_millis(10)).await;
+        // The last word of a life that has ended.
+        let assigned = store.transact(move |head| {
+            let meta = head.task(&"2".into()).expect("there").meta;
+            head.update(Task { meta, ..running(big("2"), "a") })
+        });
+        let for_scheduler = store.clone();
+        let start = async {
+            sleep(Duration::from_millis(10)).await;
+            tree.child_with_address("scheduler", move |life, own| {
+                Scheduler::new(for_scheduler.clone(), environment(), life, own)
+            });
+        };
+        let (assigned, ()) = tokio::join!(assigned, start);
+        assigned.expect("written");
+        sleep(Duration::from_secs(5)).await;
+        let view = store.view();
+        let full = "no suitable node (insufficient resources on 1 node)";
+        assert_eq!(&*view.task(&"1".into()).expect("there").status.err, full, "SCHED-2");
+        tree.stop().await;
     });
 }

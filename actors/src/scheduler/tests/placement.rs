@@ -1,12 +1,11 @@
-//! Which of the nodes that can run a task gets it, and what nodes have left.
+//! Which of the nodes that can run a task gets it (`scheduler-and-allocator` §6, §6.3), and what
+//! holds whatever happens.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*};
-use protocol::id::NodeId;
 
 use super::*;
-use crate::store::{CHANGES_PER_TRANSACTION, Touched};
 
 fn on(node: &str, service: &str, id: &str) -> Object {
     Task { service_id: service.into(), ..running(task(id), node) }.into()
@@ -15,152 +14,323 @@ fn on(node: &str, service: &str, id: &str) -> Object {
 #[test]
 fn fewer_tasks_of_the_service_win_then_fewer_tasks_then_the_lower_id() {
     let cases: [(&str, Vec<Object>, &[&str]); 4] = [
-        ("empty nodes in turn", vec![], &["1@a", "2@b", "3@a"]),
-        ("fewer of the service", vec![on("a", "s", "x")], &["1@b", "2@a", "3@b"]),
-        ("fewer in all", vec![on("a", "other", "x")], &["1@b", "2@a", "3@b"]),
+        ("§6.3 in turn", vec![], &["1@a", "2@b", "3@a"]),
+        ("§6 rule 2", vec![on("a", "s", "x")], &["1@b", "2@a", "3@b"]),
+        ("§6 rule 3", vec![on("a", "other", "x")], &["1@b", "2@a", "3@b"]),
         (
-            "the service counts more",
+            "§6 rule 2 before rule 3",
             vec![on("a", "s", "x"), on("b", "other", "y"), on("b", "other", "z")],
             &["1@b", "2@a", "3@b"],
         ),
     ];
-    for (name, tasks, expected) in cases {
-        let objects = [plain("a").into(), plain("b").into()].into_iter().chain(tasks);
-        assert_eq!(outcome(objects, &[task("1"), task("2"), task("3")]), expected, "{name}");
+    for (row, tasks, expected) in cases {
+        let nodes = [plain("a").into(), plain("b").into()].into_iter().chain(tasks);
+        let tasks = ["1", "2", "3"].map(|id| task(id).into());
+        assert_eq!(outcome(nodes.chain(tasks)), expected, "{row}");
     }
+}
+
+#[test]
+fn the_emptier_nodes_fill_up_first() {
+    let nodes = [plain("a").into(), plain("b").into()];
+    let there = ["x", "y", "z"].map(|id| on("a", "s", id));
+    let tasks = ["1", "2", "3", "4", "5"].map(|id| task(id).into());
+    let told = outcome(nodes.into_iter().chain(there).chain(tasks));
+    assert_eq!(told, ["1@b", "2@b", "3@b", "4@a", "5@b"], "§6.3 first pass");
 }
 
 #[test]
 fn a_full_node_is_left_out_and_the_rest_is_told_why() {
     let nodes = [plain("a").into(), plain("b").into()];
-    let group: Vec<_> = (1..=5).map(|id| reserving(&id.to_string(), 1_000_000_000, 0)).collect();
+    let group = (1..=5).map(|id| reserving(&id.to_string(), 1_000_000_000, 0).into());
     let reason = "no suitable node (insufficient resources on 2 nodes)";
-    assert_eq!(outcome(nodes, &group), ["1@a", "2@b", "3@a", "4@b", reason]);
+    let told = outcome(nodes.into_iter().chain(group));
+    assert_eq!(told, ["1@a", "2@b", "3@a", "4@b", reason], "§6.3 skip, and stop");
 }
 
 #[test]
-fn an_assignment_says_what_it_is() {
-    let mut nodes = Nodes::of(&with([plain("a").into()]));
-    let mut waiting = task("t");
-    waiting.status.err = "no suitable node".into();
-    let decisions = placed(&mut nodes, &[waiting]);
-    let status = &decisions[0].after.status;
-    assert_eq!(status.state, TaskState::ASSIGNED);
-    assert_eq!((&*status.message, &*status.err), ("scheduler assigned task to node", ""));
-    assert_eq!(status.timestamp, Some(NOW));
-}
-
-#[test]
-fn a_reason_is_told_once() {
-    let mut nodes = Nodes::of(&with([node("a", drained).into()]));
-    let told = placed(&mut nodes, &[task("t")]);
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].after.status.state, TaskState::PENDING);
-    assert!(placed(&mut nodes, &[(*told[0].after).clone()]).is_empty());
-}
-
-#[test]
-fn five_failures_within_five_minutes_put_a_node_last() {
-    let nodes = Nodes::of(&with([plain("a").into(), plain("b").into()]));
-    let (mut failures, start) = (Failures::default(), begun());
-    let ran = running(task("x"), "a");
-    let failed = |state| {
-        let status = TaskStatus { state, ..TaskStatus::default() };
-        Task { status, ..ran.clone() }
+fn services_come_before_tasks_that_stand_alone() {
+    let alone = |id: &str| {
+        let task = reserving(id, 2_000_000_000, 0);
+        Object::from(Task { service_id: "".into(), spec_version: None, ..task })
     };
-    let best = |failures: &Failures, at: Instant| {
-        let group = [Arc::new(task("t"))];
-        let mut nodes = nodes.clone();
-        let (decisions, _) = place(&mut nodes, &group, failures, (at, NOW), &mut Room::new());
-        decisions[0].after.node_id.clone()
+    let objects = [plain("a").into(), alone("1"), reserving("2", 2_000_000_000, 0).into()];
+    let full = "no suitable node (insufficient resources on 1 node)";
+    assert_eq!(outcome(objects), ["2@a", full], "§7 grouped ones first");
+}
+
+#[test]
+fn tasks_that_stand_alone_share_what_is_known_of_nodes_only_if_they_ask_for_the_same() {
+    let alone = |id: &str, nano_cpus: i64| {
+        let task = reserving(id, nano_cpus, 0);
+        Object::from(Task { service_id: "".into(), spec_version: None, ..task })
     };
-    for (number, state) in
-        [TaskState::FAILED, TaskState::REJECTED, TaskState::FAILED, TaskState::FAILED]
-            .into_iter()
-            .enumerate()
-    {
-        failures.note(&ran, &failed(state), start);
-        assert_eq!(best(&failures, start), NodeId::from("a"), "after {}", number + 1);
+    let objects = [
+        plain("a").into(),
+        plain("b").into(),
+        alone("1", 1_500_000_000),
+        alone("2", 1_500_000_000),
+        alone("3", 500_000_000),
+        alone("4", 1_500_000_000),
+    ];
+    let mut told = outcome(objects);
+    told.sort();
+    let full = "no suitable node (insufficient resources on 2 nodes)";
+    assert_eq!(told, ["1@b", "2@a", "3@a", full]);
+}
+
+#[test]
+fn a_pass_ends_and_the_next_goes_on() {
+    let nodes = (0..50).map(|number| plain(&format!("n{number:02}")).into());
+    let tasks = (0..300).map(|number| task(&format!("t{number:03}")).into());
+    let mut board = board(with(nodes.chain(tasks)));
+    let (mut decided, mut passes) = (BTreeMap::new(), 0);
+    while !board.is_idle() {
+        let decisions = board.decide(begun(), 20, 200);
+        assert!(decisions.len() <= 20, "SCHED-4");
+        passes += 1;
+        for decision in decisions {
+            assert!(decided.insert(decision.task.id.clone(), told(&decision)).is_none());
+        }
     }
-    failures.note(&failed(TaskState::FAILED), &failed(TaskState::FAILED), start);
-    assert_eq!(best(&failures, start), NodeId::from("a"), "no news is no failure");
-    failures.note(&ran, &failed(TaskState::FAILED), start);
-    assert_eq!(best(&failures, start), NodeId::from("b"));
-    let later = start + Duration::from_secs(299);
-    assert_eq!(best(&failures, later), NodeId::from("b"));
-    let later = start + Duration::from_secs(300);
-    assert_eq!(best(&failures, later), NodeId::from("a"));
-    failures.forget_old(later);
-    assert_eq!(failures.against(&"a".into(), &task("t"), start), 0, "forgotten");
+    assert_eq!(decided.len(), 300);
+    assert!(passes >= (300 + 50) / 20);
+    for number in 0..50 {
+        let node = format!("@n{number:02}");
+        assert_eq!(decided.values().filter(|told| told.ends_with(&node)).count(), 6, "{node}");
+    }
 }
 
-/// One step in the life of a task: which, and what becomes of it.
-fn step() -> impl Strategy<Value = (u8, u8, u8, u8)> {
-    (0..12u8, 0..4u8, 0..6u8, 0..3u8)
+#[test]
+fn no_more_is_decided_than_may_be() {
+    let tasks = (0..30).map(|number| task(&format!("t{number:02}")).into());
+    let mut board = board(with(tasks.chain([plain("a").into()])));
+    assert_eq!(board.decide(begun(), 1000, 7).len(), 7);
+    assert_eq!(board.decide(begun(), 1000, 0).len(), 0);
+    assert_eq!(board.decide(begun(), 1000, 100).len(), 23);
+    assert!(board.is_idle());
+}
+
+/// One step in the life of a task or of a node.
+#[derive(Clone, Debug)]
+enum Step {
+    Task { id: u8, node: u8, state: u8, size: u8, stops: bool },
+    Node { id: u8, ready: bool, rack: u8, size: u8 },
+    Remove { id: u8, is_node: bool },
+    Decide { steps: usize },
+    Fail { id: usize },
+    Commit,
+    Resync,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..12u8, 0..4u8, 0..6u8, 0..4u8, any::<bool>())
+            .prop_map(|(id, node, state, size, stops)| Step::Task { id, node, state, size, stops }),
+        2 => (0..4u8, any::<bool>(), 0..3u8, 0..4u8)
+            .prop_map(|(id, ready, rack, size)| Step::Node { id, ready, rack, size }),
+        1 => (0..12u8, any::<bool>()).prop_map(|(id, is_node)| Step::Remove { id, is_node }),
+        4 => (1..40usize).prop_map(|steps| Step::Decide { steps }),
+        1 => (0..4usize).prop_map(|id| Step::Fail { id }),
+        3 => Just(Step::Commit),
+        1 => Just(Step::Resync),
+    ]
+}
+
+/// A board and a store that it follows, with decisions on their way between them.
+struct Course {
+    board: Board,
+    view: View,
+    in_flight: Vec<Decision>,
+}
+
+impl Course {
+    fn commit(&mut self, write: impl FnOnce(&mut Transaction)) {
+        self.view = commit(&mut self.board, &self.view.clone(), write);
+    }
+
+    fn put_task(&mut self, id: u8, node: u8, state: u8, size: u8, stops: bool) {
+        let id = format!("t{id:02}");
+        let state = [
+            TaskState::PENDING,
+            TaskState::PENDING,
+            TaskState::RUNNING,
+            TaskState::FAILED,
+            TaskState::COMPLETE,
+            TaskState::NEW,
+        ][usize::from(state)];
+        let mut after = match size {
+            0 => publishing(&id, 80),
+            size => reserving(&id, i64::from(size) * 400_000_000, GIB / 8),
+        };
+        let spread = wire::SpreadOver { spread_descriptor: "node.labels.rack".to_owned() };
+        let preference = Some(wire::placement_preference::Preference::Spread(spread));
+        if size == 2 {
+            Arc::make_mut(&mut after.spec).placement = Some(wire::Placement {
+                preferences: vec![wire::PlacementPreference { preference }],
+                max_replicas: 2,
+                ..Default::default()
+            });
+        }
+        after.status.state = state;
+        if state > TaskState::PENDING {
+            after.node_id = ["n0", "n1", "n2", "gone"][usize::from(node)].into();
+        }
+        if stops {
+            after.desired_state = TaskState::SHUTDOWN;
+        }
+        self.commit(|head| match head.task(&after.id).cloned() {
+            // The spec of a task never changes, nor does its node once it has one.
+            Some(before) if before.node_id.is_empty() || state >= before.status.state => {
+                let node_id = match before.node_id.is_empty() {
+                    true => after.node_id.clone(),
+                    false => before.node_id.clone(),
+                };
+                let spec = before.spec.clone();
+                let endpoint = before.endpoint.clone();
+                let meta = before.meta;
+                head.update(Task { node_id, spec, endpoint, meta, ..after }).unwrap();
+            }
+            Some(_) => {}
+            None => head.create(after).unwrap(),
+        });
+    }
+
+    fn put_node(&mut self, id: u8, ready: bool, rack: u8, size: u8) {
+        let after = node(&format!("n{id}"), |node| {
+            let labels = [("rack".to_owned(), rack.to_string())].into();
+            let spec = node.spec.as_mut().expect("a spec");
+            spec.annotations = Some(wire::Annotations { labels, ..Default::default() });
+            if !ready {
+                spec.set_availability(Availability::Drain);
+            }
+            let description = node.description.as_mut().expect("a description");
+            let resources = description.resources.as_mut().expect("resources");
+            resources.nano_cpus = i64::from(size) * 1_000_000_000;
+        });
+        self.commit(|head| match head.node(&after.id).map(|node| node.meta) {
+            Some(meta) => head.update(Node { meta, ..after }).unwrap(),
+            None => head.create(after).unwrap(),
+        });
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Task { id, node, state, size, stops } => {
+                self.put_task(id, node, state, size, stops);
+            }
+            Step::Node { id, ready, rack, size } => self.put_node(id, ready, rack, size),
+            Step::Remove { id, is_node } => self.commit(|head| {
+                let (kind, id) = match is_node {
+                    true => (protocol::objects::Kind::Node, format!("n{}", id % 4)),
+                    false => (protocol::objects::Kind::Task, format!("t{id:02}")),
+                };
+                head.remove(kind, &id.as_str().into()).ok();
+            }),
+            Step::Decide { steps } => {
+                self.in_flight.extend(self.board.decide(begun(), steps, 200));
+            }
+            Step::Fail { id } if id < self.in_flight.len() => {
+                let decision = self.in_flight.remove(id);
+                self.board.failed(&decision);
+            }
+            Step::Fail { .. } => {}
+            Step::Commit => {
+                let (decisions, mut failed) = (std::mem::take(&mut self.in_flight), Vec::new());
+                self.commit(|head| failed = write(head, decisions));
+                failed.iter().for_each(|decision| self.board.failed(decision));
+            }
+            Step::Resync => self.board.resync(self.view.clone()),
+        }
+        self.board.verify();
+    }
+
+    /// Lets everything come to rest, and returns which task is where, or what it is told.
+    fn rest(mut self) -> BTreeMap<String, String> {
+        for _ in 0..20 {
+            self.take(Step::Decide { steps: 1000 });
+            self.take(Step::Commit);
+        }
+        assert!(self.board.is_idle() && self.in_flight.is_empty());
+        let said = |task: &Arc<Task>| {
+            let text = match task.node_id.is_empty() {
+                true => task.status.err.to_string(),
+                false => format!("@{}", task.node_id),
+            };
+            (task.id.to_string(), text)
+        };
+        self.view.tasks().map(said).collect()
+    }
+}
+
+fn three_nodes() -> View {
+    with(["n0", "n1", "n2"].map(|id| plain(id).into()))
 }
 
 proptest! {
-    /// What is kept up equals what a fresh look at the store says (SCHED-5).
+    /// What is kept up equals what a fresh look says (SCHED-5), whatever comes in whatever order,
+    /// and a board that has seen it all decides as one that has not.
     #[test]
-    fn accounting_follows_the_store(steps in vec(step(), 1..60)) {
-        let mut view = with(["a", "b", "c"].map(|id| plain(id).into()));
-        let mut nodes = Nodes::of(&view);
-        for (id, place, state, size) in steps {
-            let id = format!("t{id}");
-            let mut transaction = Transaction::begin(&view);
-            let before = transaction.task(&id.as_str().into()).cloned();
-            let state = [
-                TaskState::PENDING, TaskState::ASSIGNED, TaskState::RUNNING,
-                TaskState::FAILED, TaskState::COMPLETE, TaskState::NEW,
-            ][usize::from(state)];
-            let mut after = match size {
-                0 => publishing(&id, 80),
-                size => reserving(&id, i64::from(size) * 100, GIB / 8),
-            };
-            after.node_id = ["a", "b", "c", "gone"][usize::from(place)].into();
-            after.status.state = state;
-            match &before {
-                Some(before) => {
-                    after.meta = before.meta;
-                    transaction.update(after).unwrap();
-                }
-                None => transaction.create(after).unwrap(),
-            }
-            let sealed = transaction.seal(view.index() + 1, NOW);
-            for Touched { before, after } in sealed.changes.tasks.values() {
-                nodes.replace(before.as_deref(), after.as_ref());
-            }
-            view = sealed.view;
-            prop_assert_eq!(&nodes, &Nodes::of(&view));
-        }
+    fn the_board_follows_the_store(steps in vec(step(), 1..60)) {
+        let view = three_nodes();
+        let mut course = Course { board: board(view.clone()), view, in_flight: Vec::new() };
+        steps.into_iter().for_each(|step| course.take(step));
+        course.take(Step::Commit);
+        let fresh = Course {
+            board: board(course.view.clone()),
+            view: course.view.clone(),
+            in_flight: Vec::new(),
+        };
+        prop_assert_eq!(course.rest(), fresh.rest());
     }
 
-    /// Nobody is promised more than there is, nobody is placed twice, and it is the same each time.
+    /// Deciding again what is decided changes nothing.
+    #[test]
+    fn deciding_twice_decides_nothing_more(steps in vec(step(), 1..40)) {
+        let view = three_nodes();
+        let mut course = Course { board: board(view.clone()), view, in_flight: Vec::new() };
+        steps.into_iter().for_each(|step| course.take(step));
+        for _ in 0..20 {
+            course.take(Step::Decide { steps: 1000 });
+            course.take(Step::Commit);
+        }
+        let mut again = board(course.view);
+        prop_assert_eq!(decide_all(&mut again), []);
+    }
+
+    /// No node is promised more than it has, and the order in which tasks came is no matter.
     #[test]
     fn no_node_is_promised_more_than_it_has(
         sizes in vec((1..4i64, 0..5i64), 1..80),
         count in 1..6usize,
+        turn in 0..80usize,
     ) {
-        let nodes: Vec<_> = (0..count).map(|id| Object::from(plain(&format!("n{id}")))).collect();
-        let view = with(nodes);
-        let run = || {
-            let mut nodes = Nodes::of(&view);
-            let mut decided = Vec::new();
-            for (number, (cpus, memory)) in sizes.iter().enumerate() {
-                let one = reserving(&number.to_string(), cpus * 300_000_000, memory * GIB / 4);
-                decided.extend(placed(&mut nodes, &[one]));
+        let nodes = || (0..count).map(|id| Object::from(plain(&format!("n{id}"))));
+        let tasks: Vec<_> = sizes.iter().enumerate().map(|(number, (cpus, memory))| {
+            reserving(&number.to_string(), cpus * 300_000_000, memory * GIB / 4)
+        }).collect();
+        let decisions = decide_all(&mut board(with(nodes().chain(tasks.iter().cloned().map(Object::from)))));
+        let (mut used, mut placed) = (BTreeMap::<_, (i64, i64)>::new(), 0);
+        for decision in &decisions {
+            if let Outcome::Placed { node, .. } = &decision.outcome {
+                let number: usize = decision.task.id.as_str().parse().expect("a number");
+                let used = used.entry(node.clone()).or_default();
+                used.0 += sizes[number].0 * 300_000_000;
+                used.1 += sizes[number].1 * GIB / 4;
+                placed += 1;
             }
-            (nodes, decided)
-        };
-        let (nodes, decided) = run();
-        prop_assert!(decided.len() <= CHANGES_PER_TRANSACTION);
-        for place in nodes.places() {
-            prop_assert!(place.free.nano_cpus >= 0 && place.free.memory_bytes >= 0);
         }
-        let mut placed = BTreeMap::new();
-        for Decision { after, .. } in &decided {
-            prop_assert!(placed.insert(after.id.clone(), after.node_id.clone()).is_none());
-        }
-        prop_assert_eq!(run().1, decided);
+        prop_assert!(used.values().all(|(cpus, memory)| *cpus <= 2_000_000_000 && *memory <= 4 * GIB));
+        prop_assert_eq!(decisions.len(), tasks.len(), "all are placed or told, once: {}", placed);
+
+        let mut turned = tasks.clone();
+        turned.rotate_left(turn % tasks.len());
+        let view = with(nodes());
+        let mut one_by_one = board(view.clone());
+        commit(&mut one_by_one, &view, |head| {
+            turned.into_iter().for_each(|task| head.create(task).unwrap());
+        });
+        let again: Vec<_> = decide_all(&mut one_by_one).iter().map(told).collect();
+        prop_assert_eq!(again, decisions.iter().map(told).collect::<Vec<_>>());
     }
 }

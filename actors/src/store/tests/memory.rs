@@ -22,7 +22,7 @@ use crate::{
 
 type Outcome = Result<(), TransactError<Error>>;
 
-fn run<T>(test: impl AsyncFnOnce(&Tree) -> T) -> T {
+pub(super) fn run<T>(test: impl AsyncFnOnce(&Tree) -> T) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     LocalSet::new().block_on(&runtime.expect("a runtime"), async {
@@ -34,7 +34,7 @@ fn run<T>(test: impl AsyncFnOnce(&Tree) -> T) -> T {
     })
 }
 
-fn create(store: &Store, id: &'static str) -> impl Future<Output = Outcome> + use<> {
+pub(super) fn create(store: &Store, id: &'static str) -> impl Future<Output = Outcome> + use<> {
     store.transact(move |head| head.create(service(id, id)))
 }
 
@@ -64,8 +64,8 @@ impl Handler<Propose> for Raft {
     }
 }
 
-struct Rig {
-    store: Store,
+pub(super) struct Rig {
+    pub(super) store: Store,
     memory: Address<MemoryStore>,
     raft: Address<Raft>,
     taken: Rc<RefCell<Vec<Propose>>>,
@@ -73,7 +73,7 @@ struct Rig {
 }
 
 impl Rig {
-    async fn leading(tree: &Tree) -> Self {
+    pub(super) async fn leading(tree: &Tree) -> Self {
         let (published, taken) = (Published::default(), Rc::<RefCell<Vec<_>>>::default());
         let refuse = Rc::new(RefCell::new(None));
         let memory = MemoryStore::factory(published.clone(), environment());
@@ -95,24 +95,26 @@ impl Rig {
         self.tell(epoch, vec![Event::Recovered { view: View::default(), proposals }]).await;
     }
 
-    async fn tell(&self, epoch: u64, events: Vec<Event>) {
+    pub(super) async fn tell(&self, epoch: u64, events: Vec<Event>) {
         self.memory.send(Events { epoch, events }).await.expect("handled");
     }
 
     /// What raft has taken since the last question, as entries of a term.
-    fn taken(&self, term: u64) -> Vec<Committed> {
+    pub(super) fn taken(&self, term: u64) -> Vec<Committed> {
         let groups = self.taken.take();
         let entries = groups.into_iter().flat_map(|group| (group.first_index..).zip(group.entries));
-        entries.map(|(index, data)| Committed { index, term, data }).collect()
+        entries.map(|(index, entry)| Committed { index, term, data: entry.for_store() }).collect()
     }
 }
 
 /// Lets everything run that can.
-async fn settle() {
+pub(super) async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }
 
-fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> tokio::task::JoinHandle<T> {
+pub(super) fn spawn<T: 'static>(
+    future: impl Future<Output = T> + 'static,
+) -> tokio::task::JoinHandle<T> {
     #[expect(clippy::disallowed_methods, reason = "the callers of a store are many")]
     tokio::task::spawn_local(future)
 }
@@ -173,6 +175,53 @@ fn what_reads_a_write_in_flight_waits_for_it() {
         let reading = rig.store.transact(|head| Ok::<_, Error>(head.services().count()));
         assert_eq!(reading.await, Ok(1), "nothing is in flight, nothing is proposed");
         assert!(rig.taken.borrow().is_empty());
+    });
+}
+
+#[test]
+fn a_group_that_is_committed_in_parts_shows_no_more_than_is_committed() {
+    run(async |tree| {
+        let rig = Rig::leading(tree).await;
+        let writes = ["a", "b", "c"].map(|id| spawn(create(&rig.store, id)));
+        settle().await;
+        let mut entries = rig.taken(2);
+        for committed in 1..=3 {
+            rig.tell(1, vec![Event::Apply(vec![entries.remove(0)])]).await;
+            let view = rig.store.view();
+            assert_eq!((view.index(), view.services().count()), (committed as u64, committed));
+            assert!(writes[committed - 1].is_finished());
+            view.verify_indices();
+        }
+        let head = rig.store.transact(|head| Ok::<_, Error>(head.services().count()));
+        assert_eq!(head.await, Ok(3));
+    });
+}
+
+#[test]
+fn a_closure_that_says_no_leaves_nothing_on_the_head() {
+    run(async |tree| {
+        let rig = Rig::leading(tree).await;
+        let write = spawn(create(&rig.store, "a"));
+        let refusal = spawn(rig.store.transact(|head| {
+            let mut renamed = Service::clone(head.service(&"a".into()).expect("on the head"));
+            renamed.spec = service("a", "another").spec;
+            head.update(renamed)?;
+            head.create(service("b", "a"))?;
+            head.create(service("c", "a"))
+        }));
+        let after = spawn(rig.store.transact(|head| {
+            let names: Vec<_> = head.services().map(|service| service.name().to_owned()).collect();
+            assert_eq!(names, ["a"]);
+            head.create(service("d", "another"))
+        }));
+        settle().await;
+        let entries = rig.taken(2);
+        assert_eq!(entries.len(), 2);
+        rig.tell(1, vec![Event::Apply(entries)]).await;
+        assert_eq!(write.await.unwrap(), Ok(()));
+        assert_eq!(refusal.await.unwrap(), Err(TransactError::Aborted(Error::NameConflict)));
+        assert_eq!(after.await.unwrap(), Ok(()));
+        rig.store.view().verify_indices();
     });
 }
 
@@ -268,18 +317,35 @@ fn what_no_entry_can_hold_is_refused() {
     run(async |tree| {
         let store = testing::start(tree, View::default());
         settle().await;
-        let large = store.transact(|head| {
-            let mut large = service("a", "a");
-            let labels = [("x".to_owned(), "y".repeat(2 << 20))].into();
-            let annotations = wire::Annotations { labels, ..named("a") };
-            let spec =
-                wire::ServiceSpec { annotations: Some(annotations), ..(*large.spec).clone() };
-            large.spec = Arc::new(spec);
-            head.create(large)
-        });
-        let outcome = large.await;
+        let outcome = create_large(&store, "a").await;
         assert!(matches!(outcome, Err(TransactError::TooLarge { bytes }) if bytes > 2 << 20));
         create(&store, "a").await.expect("nothing of it was written");
+    });
+}
+
+fn create_large(store: &Store, id: &'static str) -> impl Future<Output = Outcome> + use<> {
+    store.transact(move |head| {
+        let mut large = service(id, id);
+        let labels = [("x".to_owned(), "y".repeat(2 << 20))].into();
+        let annotations = wire::Annotations { labels, ..named(id) };
+        let spec = wire::ServiceSpec { annotations: Some(annotations), ..(*large.spec).clone() };
+        large.spec = Arc::new(spec);
+        head.create(large)
+    })
+}
+
+#[test]
+fn what_no_entry_can_hold_leaves_no_trace_in_the_group_that_it_ends() {
+    run(async |tree| {
+        let rig = Rig::leading(tree).await;
+        let (small, large) = (create(&rig.store, "a"), create_large(&rig.store, "b"));
+        let small = spawn(small);
+        let large = spawn(large);
+        settle().await;
+        large.await.expect("not killed").expect_err("too large");
+        rig.tell(1, vec![Event::Apply(rig.taken(2))]).await;
+        small.await.expect("not killed").expect("written");
+        assert_eq!(rig.store.view().index(), 1, "nothing but the small one is there");
     });
 }
 
@@ -296,8 +362,8 @@ fn a_dead_store_leaves_nobody_without_an_answer() {
 }
 
 /// Notes what it is told; handles each message for a second.
-struct Listener {
-    heard: Rc<RefCell<Vec<String>>>,
+pub(super) struct Listener {
+    pub(super) heard: Rc<RefCell<Vec<String>>>,
 }
 
 impl Actor for Listener {

@@ -8,7 +8,7 @@ use actors::{
 };
 use prost_types::Timestamp;
 use protocol::{
-    objects::{Cluster, Node, Task, TaskState},
+    objects::{Cluster, Node, Task},
     wire::{self, update_service_request::Rollback, *},
 };
 use tonic::Code;
@@ -166,9 +166,7 @@ fn nodes() {
         assert!(index(updated.meta).is_some_and(|version| version.index > 1));
         let remove = RemoveNodeRequest { node_id: "n2".to_owned(), force: false };
         control.remove_node(remove).await.expect("it is down");
-        let stored = world.store.view();
-        let lost = stored.task(&"t1".into()).expect("its record stays");
-        assert_eq!(lost.status.state, TaskState::ORPHANED);
+        assert!(world.store.view().node(&"n2".into()).is_none());
     });
 }
 
@@ -213,11 +211,51 @@ fn what_is_not_offered_says_so() {
         check(control.create_secret(request).await, code, &text("secrets"));
         let request = UpdateConfigRequest::default();
         check(control.update_config(request).await, code, &text("configs"));
-        let request = RemoveExtensionRequest::default();
-        check(control.remove_extension(request).await, code, &text("extensions"));
-        let request = GetResourceRequest::default();
-        check(control.get_resource(request).await, code, &text("resources"));
         let request = ListVolumesRequest::default();
         check(control.list_volumes(request).await, code, &text("volumes"));
+    });
+}
+
+#[test]
+fn extensions_and_resources_are_kept() {
+    run(&View::default(), async |world| {
+        let mut control = world.control();
+        let annotations = |name: &str| Some(named(name));
+        let request = CreateExtensionRequest {
+            annotations: annotations("volcano"),
+            description: "a mountain".to_owned(),
+        };
+        let created = control.create_extension(request).await.expect("created").into_inner();
+        let extension_id = created.extension.expect("an extension").id;
+        let request = GetExtensionRequest { extension_id: extension_id.clone() };
+        let found = control.get_extension(request).await.expect("found").into_inner();
+        assert_eq!(found.extension.expect("an extension").description, "a mountain");
+
+        let kind = "volcano".to_owned();
+        let request =
+            CreateResourceRequest { annotations: annotations("etna"), kind, payload: None };
+        let created = control.create_resource(request).await.expect("created").into_inner();
+        let etna = created.resource.expect("a resource");
+        let request = UpdateResourceRequest {
+            resource_id: etna.id.clone(),
+            resource_version: etna.meta.and_then(|meta| meta.version),
+            annotations: None,
+            payload: Some(prost_types::Any { type_url: "url".to_owned(), value: vec![1] }),
+        };
+        let updated = control.update_resource(request).await.expect("updated").into_inner();
+        let payload = updated.resource.and_then(|resource| resource.payload);
+        assert_eq!(payload.expect("a payload").value, [1]);
+        let request = GetResourceRequest { resource_id: etna.id.clone() };
+        let found = control.get_resource(request).await.expect("found").into_inner();
+        assert_eq!(found.resource.expect("a resource").kind, "volcano");
+        let listed = control.list_resources(ListResourcesRequest::default()).await;
+        assert_eq!(listed.expect("listed").into_inner().resources.len(), 1);
+
+        let removal = || RemoveExtensionRequest { extension_id: extension_id.clone() };
+        let text = "cannot delete extension because objects of this type exist in the data store";
+        check(control.remove_extension(removal()).await, Code::Unknown, text);
+        let request = RemoveResourceRequest { resource_id: etna.id };
+        control.remove_resource(request).await.expect("removed");
+        control.remove_extension(removal()).await.expect("removed");
     });
 }

@@ -1,17 +1,19 @@
 //! The services as clients meet them: over a real socket, with a store that commits at once.
 
+mod advisor;
 mod calls;
 mod diagnostics;
 mod failures;
 mod health;
 mod limits;
+mod watch;
 
 use std::{cell::Cell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Context, Handler, MessageResult};
 use actors::{
     environment::testing::environment,
-    raft::{self, Founder, GetStatus, NotLeading, ReadIndex},
+    raft::{self, Founder, GetCommitted, GetStatus, LogPage, NotLeading, ReadIndex},
     store::{self, Store, View},
     supervised,
     supervision::{Budget, Census, Tree},
@@ -30,7 +32,7 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{Control, Diagnostics, Health, Leadership, Services, serve};
+use super::{Advisor, Control, Diagnostics, Health, Leadership, Services, Watch, serve};
 use crate::{identity::Shown, socket::ControlSocket};
 
 /// A raft with one member, which leads or does not.
@@ -63,9 +65,20 @@ impl Handler<GetStatus> for Raft {
             committed: 0,
             applied: 0,
             last: 0,
+            learners: Vec::new(),
+            members_since: 1,
+            removed: Vec::new(),
             voters: vec![7],
             members: vec![member(7, "n1"), member(8, "learner")],
         })
+    }
+}
+
+impl Handler<GetCommitted> for Raft {
+    type Result = MessageResult<GetCommitted>;
+
+    fn handle(&mut self, _: GetCommitted, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(LogPage { begins: 1, entries: Vec::new() })
     }
 }
 
@@ -96,7 +109,9 @@ impl World {
             Leadership { store: store.clone(), reads: raft.recipient(), status: raft.recipient() };
         let services = Services {
             control: Control::new(leadership.clone(), environment().clock),
+            advisor: Advisor::new(leadership.clone(), environment().clock),
             health: Health::new(leadership),
+            watch: Watch::new(store.clone(), raft.recipient()),
             diagnostics: Diagnostics::new(census),
         };
         let path = folder.path().join("s");

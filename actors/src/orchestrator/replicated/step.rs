@@ -1,0 +1,143 @@
+//! What one transaction does for a service: steps planned on a committed view, each checked again on
+//! the head at the cost of its slot.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use prost_types::Timestamp;
+use protocol::{
+    id::{ServiceId, TaskId},
+    objects::{Task, TaskState},
+};
+use rand::RngCore;
+
+use super::{
+    super::task::{Template, raised},
+    logic::{Change, reconcile, updatable, updated},
+};
+use crate::{
+    agenda::Room,
+    store::{Error, Transaction, View},
+};
+
+/// What is due. Steps come before services, so that all of a plan is carried out before the next
+/// is made.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// One step of a plan.
+    Step(Step),
+    /// A service that may need steps.
+    Service(ServiceId),
+}
+
+/// One change for one service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Step {
+    service: ServiceId,
+    /// The version of the service that it was planned for; none if it is gone.
+    version: Option<u64>,
+    change: Change,
+}
+
+impl Step {
+    /// What it does.
+    pub(crate) fn change(&self) -> &Change {
+        &self.change
+    }
+}
+
+/// What the committed tasks of a service lack.
+pub(crate) fn plan(view: &View, id: &ServiceId) -> Vec<Step> {
+    let version = version(view, id);
+    let changes = reconcile(view, id).into_iter();
+    changes.map(|change| Step { service: id.clone(), version, change }).collect()
+}
+
+fn version(view: &View, id: &ServiceId) -> Option<u64> {
+    view.service(id).map(|service| service.meta.version)
+}
+
+/// Carries out steps as far as there is room, and returns those that are left.
+pub(crate) fn carry_out(
+    head: &mut Transaction,
+    steps: BTreeSet<Step>,
+    now: Timestamp,
+    random: &mut impl RngCore,
+) -> Result<BTreeSet<Step>, Error> {
+    let mut room = Room::new();
+    let mut templates = BTreeMap::new();
+    let mut left = BTreeSet::new();
+    for step in steps {
+        if room.is_full() {
+            left.insert(step);
+            continue;
+        }
+        if !is_still_right(head, &step) {
+            continue;
+        }
+        let template = templates
+            .entry(step.service.clone())
+            .or_insert_with(|| template(head, &step.service))
+            .as_ref();
+        let new = new_task(&step.change).zip(template);
+        let new = new.map(|((slot, desired), template)| {
+            Arc::new(template.task(TaskId::random(random), slot, desired, now))
+        });
+        let stopped = stopped(head, &step.change);
+        if room.take(new.iter().chain(&stopped).map(AsRef::as_ref)) {
+            stopped.into_iter().try_for_each(|task| head.update(task))?;
+            new.into_iter().try_for_each(|task| head.create(task))?;
+        } else {
+            left.insert(step);
+        }
+    }
+    Ok(left)
+}
+
+/// Whether the head asks for a step as well. If not, what has changed is announced once it is
+/// committed, and planned for then.
+fn is_still_right(head: &View, Step { service: id, version: planned_for, change }: &Step) -> bool {
+    if version(head, id) != *planned_for {
+        return false;
+    }
+    let in_slot = |slot| {
+        let tasks: Vec<_> = head.tasks_in_slot(id, slot).collect();
+        updatable(&tasks)
+    };
+    match change {
+        Change::Create(slot) => in_slot(*slot).is_empty(),
+        Change::Replace { slot, .. } => head
+            .service(id)
+            .is_some_and(|service| updated(head, service, *slot, &in_slot(*slot)).contains(change)),
+        Change::Raise(task, to) => head.task(task).is_some_and(|task| task.desired_state < *to),
+    }
+}
+
+fn template(head: &View, id: &ServiceId) -> Option<Template> {
+    let cluster = head.default_cluster().map(AsRef::as_ref);
+    let existing = head.tasks_of_service(id).next().map(AsRef::as_ref);
+    head.service(id).map(|service| Template::new(service, cluster, existing))
+}
+
+/// The slot and the desired state of the task that a change creates.
+fn new_task(change: &Change) -> Option<(u64, TaskState)> {
+    match change {
+        Change::Create(slot) => Some((*slot, TaskState::RUNNING)),
+        Change::Replace { slot, .. } => Some((*slot, TaskState::READY)),
+        Change::Raise(..) => None,
+    }
+}
+
+/// The tasks that a change takes further, as it leaves them.
+fn stopped(head: &View, change: &Change) -> Vec<Arc<Task>> {
+    let raise = |id: &TaskId, to| raised(head.task(id)?, to);
+    match change {
+        Change::Create(_) => Vec::new(),
+        Change::Replace { old, .. } => {
+            old.iter().filter_map(|task| raise(task, TaskState::SHUTDOWN)).collect()
+        }
+        Change::Raise(task, to) => raise(task, *to).into_iter().collect(),
+    }
+}

@@ -1,0 +1,194 @@
+//! Whether a service is on its way, there, or will never be: decided on what was seen of it.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use protocol::wire::{
+    Service, Task, TaskState, restart_policy::RestartCondition, task_spec::Runtime,
+    update_status::UpdateState,
+};
+
+/// How long something that may pass can last until it counts as an error.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a task has to stop unless its spec says otherwise.
+pub(super) const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
+
+/// How many tasks of a slot may fail until that counts as an error.
+const FAILURES_MAX: usize = 3;
+
+/// A service as the manager shows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) service: Service,
+    /// How many tasks should run.
+    pub(super) desired: u64,
+    pub(super) tasks: Vec<Task>,
+    /// The tasks that are what the service asks for now.
+    pub(super) up_to_date: BTreeSet<String>,
+}
+
+/// What is to be thought of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Every task that should run does.
+    Converged,
+    /// It is on its way.
+    Progressing,
+    /// It does not go on; if that lasts, it will not.
+    Stuck { why: String, patience: Duration },
+    /// It will not go on by itself.
+    Hopeless(String),
+}
+
+/// How far one slot is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) number: u64,
+    pub(super) state: TaskState,
+    /// What went wrong, if anything did.
+    pub(super) error: String,
+}
+
+/// The newest task of each slot.
+pub(super) fn slots(seen: &Seen) -> Vec<Slot> {
+    let newest = newest(seen);
+    let slot = |(number, tasks): (&u64, &Vec<&Task>)| {
+        let task = tasks.first()?;
+        let error = task.status.as_ref().map_or("", |status| &status.err).to_owned();
+        is_wanted(task).then(|| Slot { number: *number, state: state(task), error })
+    };
+    newest.iter().filter_map(slot).collect()
+}
+
+fn is_wanted(task: &Task) -> bool {
+    task.desired_state <= TaskState::Running as i32
+}
+
+fn state(task: &Task) -> TaskState {
+    task.status.as_ref().map(|status| status.state()).unwrap_or_default()
+}
+
+fn error(task: &Task) -> &str {
+    task.status
+        .as_ref()
+        .map_or("", |status| if status.err.is_empty() { &status.message } else { &status.err })
+}
+
+/// The tasks by slot, the newest first.
+fn newest(seen: &Seen) -> BTreeMap<u64, Vec<&Task>> {
+    let mut slots: BTreeMap<u64, Vec<&Task>> = BTreeMap::new();
+    for task in &seen.tasks {
+        slots.entry(task.slot).or_default().push(task);
+    }
+    let made = |task: &&Task| {
+        let made = task.meta.and_then(|meta| meta.created_at).unwrap_or_default();
+        Reverse((made.seconds, made.nanos))
+    };
+    slots.values_mut().for_each(|tasks| tasks.sort_by_key(made));
+    slots
+}
+
+/// Decides.
+pub(super) fn judge(seen: &Seen) -> Verdict {
+    if let Some(why) = halted(&seen.service) {
+        return Verdict::Hopeless(why);
+    }
+    let slots = newest(seen);
+    for tasks in slots.values() {
+        let current = tasks.iter().filter(|task| seen.up_to_date.contains(&task.id));
+        let ended: Vec<_> = current.clone().filter(|task| has_failed(task)).collect();
+        if let Some(task) = ended.iter().find(|task| state(task) == TaskState::Rejected) {
+            return Verdict::Hopeless(format!("task {} was rejected: {}", task.id, error(task)));
+        }
+        if let [newest, ..] = ended[..]
+            && ended.len() >= FAILURES_MAX
+            && !current.clone().any(|task| state(task) == TaskState::Running)
+        {
+            let text = format!("task after task fails in slot {}: {}", newest.slot, error(newest));
+            return Verdict::Hopeless(text);
+        }
+    }
+    let wanted: Vec<_> = seen.tasks.iter().filter(|task| is_wanted(task)).collect();
+    let is_done =
+        |task: &&&Task| state(task) == TaskState::Running && seen.up_to_date.contains(&task.id);
+    let running = wanted.iter().filter(is_done).count() as u64;
+    if running == seen.desired && wanted.len() as u64 == seen.desired {
+        return match is_updating(&seen.service) {
+            true => Verdict::Progressing,
+            false => leaving(seen).unwrap_or(Verdict::Converged),
+        };
+    }
+    stuck(seen, &slots).unwrap_or(Verdict::Progressing)
+}
+
+/// Why an update does not go on unless somebody does something.
+fn halted(service: &Service) -> Option<String> {
+    let status = service.update_status.as_ref()?;
+    let what = match status.state() {
+        UpdateState::Paused => "the update is paused",
+        UpdateState::RollbackPaused => "the rollback is paused",
+        UpdateState::RollbackCompleted => "the update was rolled back",
+        UpdateState::Unknown
+        | UpdateState::Updating
+        | UpdateState::Completed
+        | UpdateState::RollbackStarted => return None,
+    };
+    Some(format!("{what}: {}", status.message))
+}
+
+fn is_updating(service: &Service) -> bool {
+    let state = service.update_status.as_ref().map(|status| status.state());
+    matches!(state, Some(UpdateState::Updating | UpdateState::RollbackStarted))
+}
+
+/// A task that should not run any more and still does: its process may be gone only after the time
+/// that it is given to stop.
+fn leaving(seen: &Seen) -> Option<Verdict> {
+    let runs = |task: &&Task| !is_wanted(task) && state(task) == TaskState::Running;
+    let task = seen.tasks.iter().find(runs)?;
+    let given = match task.spec.as_ref().and_then(|spec| spec.runtime.as_ref()) {
+        Some(Runtime::Container(container)) => container.stop_grace_period,
+        Some(Runtime::Attachment(_) | Runtime::Generic(_)) | None => None,
+    };
+    let given = given.map_or(STOP_GRACE_PERIOD, |given| {
+        Duration::from_secs(u64::try_from(given.seconds).unwrap_or(0))
+    });
+    let why = format!("task {} in slot {} does not stop", task.id, task.slot);
+    Some(Verdict::Stuck { why, patience: PATIENCE.saturating_add(given) })
+}
+
+fn has_failed(task: &Task) -> bool {
+    matches!(state(task), TaskState::Failed | TaskState::Rejected)
+}
+
+/// What keeps it from going on, if anything does: a task that waits for a node and was told why, or
+/// a slot whose task has ended and not come back.
+fn stuck(seen: &Seen, slots: &BTreeMap<u64, Vec<&Task>>) -> Option<Verdict> {
+    let waits = |task: &&&Task| {
+        is_wanted(task)
+            && state(task) <= TaskState::Pending
+            && task.status.as_ref().is_some_and(|status| !status.err.is_empty())
+    };
+    let newest: Vec<_> = slots.values().filter_map(|tasks| tasks.first().copied()).collect();
+    if let Some(task) = newest.iter().find(waits) {
+        let why = format!("task {} in slot {}: {}", task.id, task.slot, error(task));
+        return Some(Verdict::Stuck { why, patience: PATIENCE });
+    }
+    let ended =
+        |task: &&&Task| state(task) > TaskState::Running && seen.up_to_date.contains(&task.id);
+    let task = newest.iter().find(ended)?;
+    let spec = seen.service.spec.as_ref().and_then(|spec| spec.task.as_ref());
+    let restart = spec.and_then(|spec| spec.restart).unwrap_or_default();
+    let (id, slot, state) = (&task.id, task.slot, state(task).as_str_name());
+    let why = format!("task {id} in slot {slot} has ended ({state}) and does not come back");
+    if restart.condition() == RestartCondition::None {
+        return Some(Verdict::Hopeless(why));
+    }
+    let delay = restart.delay.map_or(0, |delay| u64::try_from(delay.seconds).unwrap_or(0));
+    let patience = PATIENCE.saturating_add(Duration::from_secs(delay));
+    Some(Verdict::Stuck { why, patience })
+}

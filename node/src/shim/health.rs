@@ -1,0 +1,288 @@
+//! When a task's health is looked at, and what comes of it. Pure: times are handed in, and
+//! whoever asks runs the command.
+
+use std::time::{Duration, Instant};
+
+use prost::Message;
+
+/// How a task's health is looked at.
+#[derive(Clone, Eq, PartialEq, Message)]
+pub struct HealthCheck {
+    /// A program and its arguments, run as the task is.
+    #[prost(string, repeated, tag = "1")]
+    pub command: Vec<String>,
+    /// How long to wait between two checks, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub interval_ms: u64,
+    /// How long one may take, in milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub timeout_ms: u64,
+    /// How long after its start a task may fail without that being counted, in milliseconds.
+    #[prost(uint64, tag = "4")]
+    pub start_period_ms: u64,
+    /// How long to wait between two checks until then, in milliseconds.
+    #[prost(uint64, tag = "5")]
+    pub start_interval_ms: u64,
+    /// How many failures in a row make a task unhealthy.
+    #[prost(uint32, tag = "6")]
+    pub retries: u32,
+}
+
+/// Longer periods are cut: longer ones cannot be added to the time.
+const PERIOD_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What to do about a task's health now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Due {
+    /// Nothing before that moment.
+    Wait(Instant),
+    /// Begin a check.
+    Begin,
+    /// End the check that takes too long.
+    Kill,
+}
+
+/// What a check has shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Finding {
+    /// The task is healthy.
+    Healthy,
+    /// It may be unhealthy; that is not decided.
+    Failing,
+    /// The task is to be ended.
+    Unhealthy,
+}
+
+/// The health of one task.
+#[derive(Debug)]
+pub(super) struct Health {
+    check: HealthCheck,
+    started: Instant,
+    /// Whether a check has ever succeeded.
+    healthy: bool,
+    failures: u32,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Waiting {
+        until: Instant,
+    },
+    Checking {
+        until: Instant,
+    },
+    /// A check was ended; only its own end is waited for.
+    Killing,
+    /// There is nothing more to find out.
+    Over,
+}
+
+impl Health {
+    /// A task that has just been started.
+    pub(super) fn begin(check: HealthCheck, now: Instant) -> Self {
+        let phase = Phase::Over;
+        let mut health = Self { check, started: now, healthy: false, failures: 0, phase };
+        health.wait(now);
+        health
+    }
+
+    /// No more checks: the task is being stopped, or has been.
+    pub(super) fn end(&mut self) {
+        self.phase = Phase::Over;
+    }
+
+    /// Whether the task is still on its way to being healthy.
+    fn is_starting(&self, now: Instant) -> bool {
+        let period = period(self.check.start_period_ms);
+        !self.healthy && now.saturating_duration_since(self.started) < period
+    }
+
+    fn wait(&mut self, now: Instant) {
+        let pause = if self.is_starting(now) {
+            self.check.start_interval_ms
+        } else {
+            self.check.interval_ms
+        };
+        self.phase = Phase::Waiting { until: now + period(pause) };
+    }
+
+    /// Returns what to do now; a check that is to begin has begun, one to be killed is.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Due> {
+        match self.phase {
+            Phase::Waiting { until } | Phase::Checking { until } if now < until => {
+                Some(Due::Wait(until))
+            }
+            Phase::Waiting { .. } => {
+                self.phase = Phase::Checking { until: now + period(self.check.timeout_ms) };
+                Some(Due::Begin)
+            }
+            Phase::Checking { .. } => {
+                self.phase = Phase::Killing;
+                Some(Due::Kill)
+            }
+            Phase::Killing | Phase::Over => None,
+        }
+    }
+
+    /// Takes the end of a check that has begun.
+    pub(super) fn ended(&mut self, succeeded: bool, now: Instant) -> Finding {
+        let in_time = match self.phase {
+            Phase::Checking { .. } => true,
+            Phase::Killing => false,
+            Phase::Waiting { .. } | Phase::Over => return Finding::Failing,
+        };
+        let was_starting = self.is_starting(now);
+        if succeeded && in_time {
+            self.failures = 0;
+            self.healthy = true;
+            self.wait(now);
+            return Finding::Healthy;
+        }
+        if !was_starting {
+            self.failures += 1;
+        }
+        if self.failures >= self.check.retries.max(1) {
+            self.phase = Phase::Over;
+            return Finding::Unhealthy;
+        }
+        self.wait(now);
+        Finding::Failing
+    }
+}
+
+fn period(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds).min(PERIOD_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::shim::clock;
+
+    fn check() -> HealthCheck {
+        HealthCheck {
+            command: vec!["true".into()],
+            interval_ms: 30,
+            timeout_ms: 10,
+            start_period_ms: 0,
+            start_interval_ms: 5,
+            retries: 3,
+        }
+    }
+
+    /// What happens at which millisecond: `b` a check begins, `k` it is killed; `+` and `-` end
+    /// one, with what that shows.
+    struct Course {
+        health: Health,
+        began: Instant,
+    }
+
+    impl Course {
+        fn new(check: HealthCheck) -> Self {
+            let began = clock::monotonic();
+            Self { health: Health::begin(check, began), began }
+        }
+
+        fn at(&self, milliseconds: u64) -> Instant {
+            self.began + Duration::from_millis(milliseconds)
+        }
+
+        #[track_caller]
+        fn due(&mut self, milliseconds: u64, expected: Option<Due>) {
+            assert_eq!(self.health.due(self.at(milliseconds)), expected);
+        }
+
+        /// Waits until a check is due, and lets it end at once.
+        #[track_caller]
+        fn check(&mut self, due: u64, succeeded: bool, expected: Finding) {
+            if let Some(before) = due.checked_sub(1) {
+                self.due(before, Some(Due::Wait(self.at(due))));
+            }
+            self.due(due, Some(Due::Begin));
+            assert_eq!(self.health.ended(succeeded, self.at(due)), expected);
+        }
+    }
+
+    #[test]
+    fn checks_come_after_an_interval_each() {
+        let mut course = Course::new(check());
+        course.check(30, true, Finding::Healthy);
+        course.check(60, true, Finding::Healthy);
+        course.due(90, Some(Due::Begin));
+        course.health.ended(true, course.at(97));
+        course.check(127, true, Finding::Healthy);
+    }
+
+    #[test]
+    fn failures_in_a_row_make_a_task_unhealthy() {
+        let mut course = Course::new(check());
+        course.check(30, false, Finding::Failing);
+        course.check(60, false, Finding::Failing);
+        course.check(90, true, Finding::Healthy);
+        course.check(120, false, Finding::Failing);
+        course.check(150, false, Finding::Failing);
+        course.check(180, false, Finding::Unhealthy);
+        course.due(10_000, None);
+    }
+
+    #[test]
+    fn a_check_that_takes_too_long_has_failed() {
+        let mut course = Course::new(HealthCheck { retries: 1, ..check() });
+        course.due(30, Some(Due::Begin));
+        course.due(39, Some(Due::Wait(course.at(40))));
+        course.due(40, Some(Due::Kill));
+        course.due(41, None);
+        // It may have ended well just before it was killed.
+        assert_eq!(course.health.ended(true, course.at(42)), Finding::Unhealthy);
+    }
+
+    #[test]
+    fn failures_while_starting_do_not_count() {
+        let mut course = Course::new(HealthCheck { start_period_ms: 12, retries: 2, ..check() });
+        course.check(5, false, Finding::Failing);
+        course.check(10, false, Finding::Failing);
+        course.check(15, false, Finding::Failing);
+        course.check(45, false, Finding::Unhealthy);
+    }
+
+    #[test]
+    fn the_first_success_ends_the_start() {
+        let mut course = Course::new(HealthCheck { start_period_ms: 1000, retries: 1, ..check() });
+        course.check(5, true, Finding::Healthy);
+        course.check(35, false, Finding::Unhealthy);
+    }
+
+    #[test]
+    fn no_health_is_asked_of_a_task_that_stops() {
+        let mut course = Course::new(check());
+        course.due(30, Some(Due::Begin));
+        course.health.end();
+        course.due(1000, None);
+        assert_eq!(course.health.ended(false, course.at(1000)), Finding::Failing);
+    }
+
+    proptest! {
+        #[test]
+        fn no_number_panics(
+            interval_ms: u64, timeout_ms: u64, start_period_ms: u64, start_interval_ms: u64,
+            retries: u32, ends: Vec<bool>,
+        ) {
+            let command = Vec::new();
+            let check = HealthCheck {
+                command, interval_ms, timeout_ms, start_period_ms, start_interval_ms, retries,
+            };
+            let mut now = clock::monotonic();
+            let mut health = Health::begin(check, now);
+            for succeeded in ends {
+                match health.due(now) {
+                    Some(Due::Wait(until)) => now = until,
+                    Some(Due::Begin) => drop(health.ended(succeeded, now)),
+                    Some(Due::Kill) | None => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Health checks: when a task counts as started, and when it is ended for its health.
+
+use std::{fs, os::unix::fs::MetadataExt, pin::pin};
+
+use actors::agent::port::{Executor, ExecutorError};
+use node::shim::{Exit, Outcome};
+use protocol::wire;
+use tokio::{select, time::timeout};
+
+use super::{PATIENCE, World, container, end, eventually, exit, is_root, lives};
+
+fn milliseconds(milliseconds: i32) -> prost_types::Duration {
+    prost_types::Duration { seconds: 0, nanos: milliseconds * 1_000_000 }
+}
+
+/// A task that is looked at often, by a line for a shell.
+fn checked(world: &World, name: &str, script: &str, check: &str) -> wire::Task {
+    let mut task = world.task(name, script);
+    container(&mut task).healthcheck = Some(wire::HealthConfig {
+        test: ["CMD-SHELL", check].map(str::to_owned).to_vec(),
+        interval: Some(milliseconds(20)),
+        retries: 2,
+        ..Default::default()
+    });
+    task
+}
+
+fn unhealthy() -> Result<(), ExecutorError> {
+    Err(ExecutorError::Failed("dockerexec: unhealthy container".to_owned()))
+}
+
+#[tokio::test]
+async fn a_task_has_started_when_it_is_healthy_whatever_becomes_of_the_daemon() {
+    let world = World::new();
+    let (looked, good) = (world.file("looked"), world.file("good"));
+    let check = format!("touch {}; test -e {}", looked.display(), good.display());
+    let mut task = checked(&world, "a", "sleep 1000", &check);
+    // It may fail for as long as the test takes.
+    let health = container(&mut task).healthcheck.as_mut().expect("it was set");
+    health.start_period = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+    health.start_interval = Some(milliseconds(20));
+    let controller = world.executor().controller(&task).expect("it can run here");
+    controller.prepare().await.expect("prepared");
+    for life in ["first", "second"] {
+        let controller = world.executor().controller(&task).expect("it can run here");
+        let mut start = pin!(controller.start());
+        select! {
+            biased;
+            outcome = &mut start => panic!("{outcome:?} in the {life} life"),
+            () = eventually("it is looked at", || looked.exists()) => {}
+        }
+        fs::remove_file(&looked).expect("removed");
+        world.restart();
+    }
+    let adopted = world.executor().controller(&task).expect("it can run here");
+    fs::write(&good, "").expect("written");
+    let started = timeout(PATIENCE, adopted.start()).await.expect("in time");
+    assert_eq!(started, Err(ExecutorError::AlreadyStarted));
+    assert!(lives(world.processes("a").1));
+    adopted.remove().await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_task_that_never_becomes_healthy_is_ended() {
+    let world = World::new();
+    for (name, check) in [("fails", "false"), ("hangs", "exec sleep 1000")] {
+        let mut task = checked(&world, name, "sleep 1000", check);
+        container(&mut task).healthcheck.as_mut().expect("it was set").timeout =
+            Some(milliseconds(200));
+        let controller = world.executor().controller(&task).expect("it can run here");
+        controller.prepare().await.expect("prepared");
+        let started = timeout(PATIENCE, controller.start()).await.expect("in time");
+        assert_eq!(started, unhealthy(), "{name}");
+        let exit = world.directory(name).read::<Exit>().expect("readable").expect("it ended");
+        assert_eq!(exit.outcome, Some(Outcome::Unhealthy(143)), "it was asked to stop");
+        assert_eq!(end(&controller).await, unhealthy());
+        assert!(!lives(world.processes(name).1));
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_becomes_unhealthy_is_ended() {
+    let world = World::new();
+    let bad = world.file("bad");
+    let check = format!("test ! -e {}", bad.display());
+    let task = world.start(&checked(&world, "a", "sleep 1000", &check)).await;
+    fs::write(&bad, "").expect("written");
+    assert_eq!(end(&task).await, unhealthy());
+    assert_eq!(task.container_status().expect("known").exit_code, 143);
+}
+
+#[tokio::test]
+async fn a_task_that_ends_before_it_is_healthy_tells_its_code() {
+    let world = World::new();
+    for (name, script, expected) in [("bad", "exit 3", exit(3)), ("good", "exit 0", Ok(()))] {
+        let mut task = checked(&world, name, script, "true");
+        let health = container(&mut task).healthcheck.as_mut().expect("it was set");
+        health.interval = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+        let controller = world.executor().controller(&task).expect("it can run here");
+        controller.prepare().await.expect("prepared");
+        let started = timeout(PATIENCE, controller.start()).await.expect("in time");
+        assert_eq!(started, expected, "{name}");
+        assert_eq!(end(&controller).await, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_runs_as_the_task_does() {
+    let world = World::new();
+    if !is_root() {
+        return;
+    }
+    let check = "test \"$A\" = b && test \"$PWD\" = /usr && test \"$(id -u)\" = 4321";
+    let mut task = checked(&world, "a", "sleep 1000", check);
+    let spec = container(&mut task);
+    spec.env = vec!["A=b".to_owned()];
+    spec.dir = "/usr".to_owned();
+    spec.user = "4321".to_owned();
+    let owner = || fs::metadata("/dev/null").expect("it is there").uid();
+    let before = owner();
+    let task = world.start(&task).await;
+    assert_eq!(owner(), before, "only what is the task's own becomes the user's");
+    task.remove().await.expect("removed");
+}
