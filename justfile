@@ -36,3 +36,7 @@ sim-record:
 # A throw-away swarm on this machine, with a sample service.
 dev:
     cargo run --release --bin swarmd -- dev
+
+# Services change while everything is killed: 240 rounds take more than an hour.
+churn rounds='4':
+    SWARM_CHURN_ROUNDS={{rounds}} cargo test -p tests --test e2e whatever_is_killed -- --nocapture

@@ -81,8 +81,14 @@ impl Daemon {
         Self { folder, child: None }
     }
 
-    /// Starts it again on the same state directory.
+    /// Starts it again on the same state directory, and waits until it answers.
     pub(crate) fn launch(&mut self) {
+        self.spawn();
+        eventually("a daemon that answers", || self.try_swarmctl("node ls"));
+    }
+
+    /// Starts it again on the same state directory.
+    pub(crate) fn spawn(&mut self) {
         assert!(self.child.is_none(), "one daemon at a time");
         let log = fs::File::options()
             .create(true)
@@ -91,7 +97,6 @@ impl Daemon {
             .expect("the log can be written");
         let child = self.command().stderr(log).spawn().expect("swarmd starts");
         self.child = Some(child);
-        eventually("a daemon that answers", || self.try_swarmctl("node ls"));
     }
 
     /// The command line of a daemon on this state directory.
@@ -148,11 +153,7 @@ impl Daemon {
 
     /// Runs `swarmctl` with words that may be anything.
     pub(crate) fn run_words(&self, words: &[impl AsRef<OsStr>]) -> Output {
-        Command::new(binary("swarmctl"))
-            .args(words)
-            .env("SWARM_SOCKET", self.socket())
-            .output()
-            .expect("swarmctl starts")
+        swarmctl(&self.socket(), words).output().expect("swarmctl starts")
     }
 
     fn run(&self, line: &str) -> Output {
@@ -203,6 +204,18 @@ impl Daemon {
         processes_with(argument)
     }
 
+    /// The main processes of its tasks.
+    pub(crate) fn tasks(&self) -> Vec<i32> {
+        let shims = self.shims();
+        let children = |shim: &i32| {
+            let path = format!("/proc/{shim}/task/{shim}/children");
+            fs::read_to_string(path).unwrap_or_default()
+        };
+        let children: Vec<_> = shims.iter().map(children).collect();
+        let pids = children.iter().flat_map(|list| list.split_whitespace());
+        pids.filter_map(|pid| pid.parse().ok()).collect()
+    }
+
     /// Waits until exactly so many processes run the command.
     #[track_caller]
     pub(crate) fn await_processes(&self, argument: &str, count: usize) -> Vec<i32> {
@@ -239,6 +252,13 @@ impl Drop for Daemon {
             let _ = kill(Pid::from_raw(shim), Signal::SIGKILL);
         }
     }
+}
+
+/// The command line that asks whoever listens on a socket.
+pub(crate) fn swarmctl(socket: &Path, words: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = Command::new(binary("swarmctl"));
+    command.args(words).env("SWARM_SOCKET", socket);
+    command
 }
 
 /// The processes of any daemon that run a command of tests with this argument.

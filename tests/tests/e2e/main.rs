@@ -2,6 +2,7 @@
 //! things are killed while it runs.
 
 mod bad_inputs;
+mod churn;
 mod commands;
 mod daemon;
 mod dev;
