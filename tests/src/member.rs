@@ -31,6 +31,11 @@ use crate::{
 /// Enough that only the faults of a run end a member, never the patience of its trees.
 const BUDGET: Budget = Budget { restarts: 1_000, within: Duration::from_secs(60) };
 
+/// After how many entries a member writes a snapshot: so few that a minute of a run holds several.
+pub const SNAPSHOT_INTERVAL: u64 = 40;
+/// How many entries a snapshot leaves.
+pub const ENTRIES_KEPT: u64 = 10;
+
 /// What the listener dies of when nobody behind it has heard.
 pub const LOOPS_DIED: &str = "the loops have died of what they were told";
 
@@ -168,9 +173,9 @@ impl Member {
         };
         let config = Config {
             founders: if founds { founders.to_vec() } else { Vec::new() },
-            // Small, so that a minute of a run holds several.
-            snapshot_interval: 40,
-            entries_kept: 10,
+            snapshot_interval: SNAPSHOT_INTERVAL,
+            snapshot_bytes: 1 << 20,
+            entries_kept: ENTRIES_KEPT,
             ..Config::alone(member, address(id), seed)
         };
         Self {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actors::store::{self, Store, Transaction};
 use protocol::{
     id::ServiceId,
-    objects::{Kind, Node, Service},
+    objects::{self, Kind, Node, Service},
     wire::{self, Annotations, ReplicatedService, service_spec::Mode},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cluster::Cluster,
+    member::{ENTRIES_KEPT, SNAPSHOT_INTERVAL},
     oracle::{Oracle, Told},
     worker::WORKER,
     workload::ask,
@@ -56,18 +57,26 @@ pub async fn operate(cluster: Cluster, oracle: Oracle, seed: u64, end: Instant) 
     }
 }
 
-/// Lets the node of the worker take part.
+/// Lets the node of the worker take part, and snapshots be written as often as without loops.
 async fn admit(cluster: &Cluster, oracle: &Oracle, store: &Store) -> bool {
-    let outcome = store.transact(|head: &mut Transaction| match head.node(&WORKER.into()) {
-        Some(_) => Ok(()),
-        None => head.create(Node::from(wire::Node {
+    let outcome = store.transact(|head: &mut Transaction| {
+        if head.node(&WORKER.into()).is_some() {
+            return Ok(());
+        }
+        let cluster = head.default_cluster().cloned().ok_or(store::Error::NotExist)?;
+        let mut spec = (*cluster.spec).clone();
+        let raft = spec.raft.get_or_insert_default();
+        raft.snapshot_interval = SNAPSHOT_INTERVAL;
+        raft.log_entries_for_slow_followers = ENTRIES_KEPT;
+        head.update(objects::Cluster { spec: Arc::new(spec), ..(*cluster).clone() })?;
+        head.create(Node::from(wire::Node {
             id: WORKER.to_owned(),
             spec: Some(wire::NodeSpec {
                 membership: wire::node_spec::Membership::Accepted.into(),
                 ..Default::default()
             }),
             ..Default::default()
-        })),
+        }))
     });
     ask(cluster, oracle, "admit worker", outcome).await == Told::Acknowledged
 }

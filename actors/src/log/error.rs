@@ -77,6 +77,16 @@ pub enum Error {
     /// `Begin` was asked of a log that has a member.
     #[error("the log belongs to a member already")]
     AlreadyBegun,
+    /// A snapshot of this member could not be written. Nobody relies on it, so the log goes on.
+    #[error("the snapshot was not written: {action} {file} failed")]
+    NotSaved {
+        /// What was tried.
+        action: Action,
+        /// The file it was tried on.
+        file: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
     /// Another snapshot is still being written.
     #[error("another snapshot is being written")]
     SnapshotRunning,

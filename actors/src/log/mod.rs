@@ -165,7 +165,7 @@ pub struct Append {
 }
 
 /// Writes a snapshot of what this member has applied, in the background: appends go on meanwhile.
-/// Answered when it is durable.
+/// Answered when it is durable. When it cannot be written, the log goes on as before.
 #[derive(Message)]
 #[rtype(result = "Result<(), Error>")]
 pub struct SaveSnapshot(pub Snapshot);
@@ -296,15 +296,12 @@ impl Writer {
             return Work::Save(snapshot, reply).refuse(&Error::SnapshotRunning);
         }
         let directory = self.directory.clone();
-        let saved = async move { SavedSnapshot::write(&directory, snapshot).await };
+        let saved = async move { SavedSnapshot::save(&directory, snapshot).await };
         self.saving = Some(ctx.spawn(saved.into_actor(self).map(|saved, writer, ctx| {
             writer.saving = None;
             match saved {
                 Ok(saved) => writer.queue.push_back(Work::Cover(saved, reply)),
-                Err(failure) => {
-                    writer.close(ctx, failure.clone());
-                    reply.send(Err(failure)).ok();
-                }
+                Err(failure) => drop(reply.send(Err(failure))),
             }
             writer.wake(ctx);
         })));

@@ -170,6 +170,11 @@ impl SimulatedDisk {
         platters.durable_names.insert(name.to_owned(), file);
     }
 
+    /// How many bytes its files have.
+    pub fn used(&self) -> u64 {
+        self.0.borrow().used()
+    }
+
     /// Takes a file off the disk for good.
     pub fn take(&self, name: &str) {
         let platters = &mut *self.0.borrow_mut();

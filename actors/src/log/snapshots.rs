@@ -27,6 +27,23 @@ pub(super) struct SavedSnapshot {
 }
 
 impl SavedSnapshot {
+    /// Writes a snapshot that the log can do without: when that fails, nothing is left of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSaved`].
+    pub(super) async fn save(directory: &Directory, snapshot: Snapshot) -> Result<Self, Error> {
+        let name = names::unfinished(&names::snapshot(snapshot.info.index));
+        match Self::write(directory, snapshot).await {
+            Err(Error::Failed { action, file, source }) => {
+                // Half a file would keep the room that the disk is short of.
+                directory.remove(&name).await.ok();
+                Err(Error::NotSaved { action, file, source })
+            }
+            saved => saved,
+        }
+    }
+
     /// Writes a snapshot; when it returns, file and name are durable.
     pub(super) async fn write(directory: &Directory, snapshot: Snapshot) -> Result<Self, Error> {
         let info = snapshot.info.clone();

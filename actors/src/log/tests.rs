@@ -264,6 +264,35 @@ fn only_one_snapshot_is_saved_at_a_time() {
 }
 
 #[test]
+fn a_snapshot_that_cannot_be_written_leaves_the_log_as_it_was() {
+    let full = |disk: &SimulatedDisk| Temper { capacity: Some(disk.used()), ..Temper::default() };
+    let unsynced = |_: &SimulatedDisk| Temper { syncs_until_failure: Some(0), ..Temper::default() };
+    let causes: [(&str, &dyn Fn(&SimulatedDisk) -> Temper); 2] =
+        [("writing", &full), ("syncing", &unsynced)];
+    for (action, temper) in causes {
+        simulate(async || {
+            let disk = SimulatedDisk::new(1);
+            let rig = Rig::begin(&disk).await;
+            rig.ask(append(1..=9, 1)).await.unwrap();
+            disk.set_temper(temper(&disk));
+            let error = rig.ask(SaveSnapshot(snapshot(7, 1, 900))).await.unwrap_err();
+            let file = "0000000000000007.snapshot.new";
+            assert_eq!(
+                error.to_string(),
+                format!("the snapshot was not written: {action} {file} failed")
+            );
+            disk.set_temper(Temper::default());
+            assert!(disk.names().iter().all(|name| name != file), "it takes no room");
+            rig.ask(append(10..=12, 1)).await.unwrap();
+            rig.ask(SaveSnapshot(snapshot(8, 1, 10))).await.unwrap();
+            let recovered = rig.crash(&disk, Crash::Power).recover().await.unwrap();
+            assert_eq!(recovered.snapshot, Some(snapshot(8, 1, 0).info), "{action}");
+            assert_eq!(recovered.entries, entries(9..=12, 1));
+        });
+    }
+}
+
+#[test]
 fn compaction_removes_what_the_snapshot_covers() {
     simulate(async || {
         let disk = SimulatedDisk::new(1);

@@ -20,6 +20,7 @@ mod reads;
 mod receiving;
 mod recovery;
 mod running;
+mod saving;
 mod sending;
 mod slices;
 mod storage;
@@ -51,10 +52,15 @@ pub struct Config {
     pub heartbeat_ticks: usize,
     /// After how many silent ticks a member doubts its leader; each term draws from the range.
     pub election_ticks: Range<usize>,
-    /// After how many applied entries a snapshot is written.
+    /// After how many applied entries a snapshot is written, while the cluster's settings do not
+    /// say it.
     pub snapshot_interval: u64,
-    /// How many entries a snapshot leaves in the log, for members that are a little behind.
+    /// How many entries a snapshot leaves in the log, for members that are a little behind; while
+    /// the cluster's settings do not say it.
     pub entries_kept: u64,
+    /// After how many applied bytes a snapshot is written at the latest. It leaves a quarter as
+    /// much in the log, and twice as much while a member is being sent an earlier one.
+    pub snapshot_bytes: u64,
     /// What elections are drawn from.
     pub seed: u64,
 }
@@ -74,6 +80,7 @@ impl Config {
             election_ticks: 10..20,
             snapshot_interval: 10_000,
             entries_kept: 500,
+            snapshot_bytes: 256 << 20,
             seed,
         }
     }

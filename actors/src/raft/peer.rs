@@ -17,15 +17,11 @@ use super::{
     unsaved::{Batch, Held},
 };
 use crate::{
-    log::{Append, Compact, InstallSnapshot, SaveSnapshot, SnapshotInfo},
+    log::{Append, InstallSnapshot},
     store::{Event, Events, Propose, Refused},
     supervised,
     supervision::{Address, Closed, Life, Recipient, fail},
 };
-
-/// For how many snapshots entries are kept that a member will need which is being sent an earlier
-/// one.
-const HELD_INTERVALS: u64 = 10;
 
 /// One member of the raft group.
 pub struct Peer {
@@ -302,46 +298,6 @@ impl Peer {
                 Ok(()) => peer.announce(ctx),
                 // Whoever heard it has died of it. The next tick says it again.
                 Err(Closed) => running.announcements.push_front(change),
-            }
-        }));
-    }
-
-    /// Writes a snapshot when enough has been applied since the last one.
-    fn save_snapshot(&mut self, ctx: &mut Context<Self>) {
-        let (log, view) = (self.links.log.clone(), self.links.published.view());
-        let interval = self.config.snapshot_interval;
-        let Some(running) = self.running() else { return };
-        if running.saving_snapshot || running.applied < running.snapshot_index + interval {
-            return;
-        }
-        let storage = running.node.store();
-        let Some(place) = storage.coverable(view.index()) else { return };
-        running.saving_snapshot = true;
-        let membership = storage.encode_members();
-        let info = SnapshotInfo { index: place.index, term: place.term, membership };
-        let snapshot = crate::log::Snapshot { info, objects: Box::new(view.encode()) };
-        let saved = async move { ask(&log, SaveSnapshot(snapshot)).await };
-        ctx.spawn(saved.into_actor(self).map(move |saved: Result<(), Failure>, peer, ctx| {
-            match saved {
-                Ok(()) => peer.compact(ctx, place.index),
-                Err(failure) => peer.failed(ctx, failure),
-            }
-        }));
-    }
-
-    /// Forgets entries that a snapshot covers, but for a few.
-    fn compact(&mut self, ctx: &mut Context<Self>, covered: u64) {
-        let (log, kept) = (self.links.log.clone(), self.config.entries_kept);
-        let held_max = HELD_INTERVALS * self.config.snapshot_interval;
-        let Some(running) = self.running() else { return };
-        let to = running.forgettable(covered, kept, held_max);
-        running.saving_snapshot = false;
-        running.snapshot_index = covered;
-        running.node.mut_store().compact(to);
-        let compacted = async move { ask(&log, Compact { to }).await };
-        ctx.spawn(compacted.into_actor(self).map(|compacted: Result<(), Failure>, peer, ctx| {
-            if let Err(failure) = compacted {
-                peer.failed(ctx, failure);
             }
         }));
     }

@@ -16,6 +16,7 @@ use super::{
     logic::{self, Change, Ours},
     reads::Reads,
     receiving::{self, Read, Receiving},
+    saving::Keeping,
     storage::{Place, RemovalEntry, Storage},
     unsaved::Unsaved,
 };
@@ -52,6 +53,10 @@ pub(super) struct Running {
     pub(super) campaigned: bool,
     pub(super) snapshot_index: u64,
     pub(super) saving_snapshot: bool,
+    /// How large the entries were in all that went into the outbox, and those that the newest
+    /// snapshot covers.
+    pub(super) delivered_bytes: u64,
+    pub(super) covered_bytes: u64,
     /// Committed entries from this member's own removal on, while it leads and the others would
     /// miss it.
     held_back: Vec<Entry>,
@@ -83,6 +88,8 @@ impl Running {
             campaigned: false,
             snapshot_index: index,
             saving_snapshot: false,
+            delivered_bytes: 0,
+            covered_bytes: 0,
             held_back: Vec::new(),
             removed: false,
         }
@@ -105,6 +112,7 @@ impl Running {
         self.node.mut_store().install(about, members);
         self.snapshot_index = about.get_index();
         self.delivered = about.get_index();
+        self.covered_bytes = self.delivered_bytes;
         self.outbox.push(Event::Restore { view });
         Ok(())
     }
@@ -164,12 +172,14 @@ impl Running {
         if leads { sending.tick(on_its_way) } else { sending.drop_all() }
     }
 
-    /// Up to where entries can be forgotten that a snapshot on disk covers, but for `kept`. Whoever
+    /// Up to where entries can be forgotten that a snapshot on disk covers, but for a few. Whoever
     /// is being sent an earlier snapshot needs what is behind it, within reason.
-    pub(super) fn forgettable(&self, covered: u64, kept: u64, held_max: u64) -> u64 {
-        let to = covered.saturating_sub(kept);
-        let held = self.node.store().sending.index();
-        held.filter(|held| held + held_max >= covered).map_or(to, |held| to.min(held))
+    pub(super) fn forgettable(&self, covered: u64, keeping: Keeping) -> u64 {
+        let storage = self.node.store();
+        let kept = storage.kept(covered, keeping.entries, keeping.bytes / 4);
+        let held = storage.sending.index().filter(|held| *held < kept);
+        held.filter(|held| storage.kept(covered, keeping.held(), 2 * keeping.bytes) <= *held)
+            .unwrap_or(kept)
     }
 
     /// Tells raft-rs how much is applied. The store may have a snapshot before it is durable, which
@@ -199,6 +209,7 @@ impl Running {
                 self.held_back.push(entry);
             } else {
                 self.delivered = entry.get_index();
+                self.delivered_bytes += entry.data.len() as u64;
                 committed.push(self.committed(entry));
             }
         }

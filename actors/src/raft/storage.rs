@@ -161,6 +161,19 @@ impl Storage {
         }
     }
 
+    /// The last entry that can be forgotten so that of those up to `covered` no more than so many,
+    /// and no more than so many bytes, are left.
+    pub(super) fn kept(&self, covered: u64, entries: u64, bytes: u64) -> u64 {
+        let (mut to, mut left) = (covered, bytes);
+        while to > covered.saturating_sub(entries)
+            && let Some(entry) = self.entry(to)
+            && let Some(rest) = left.checked_sub(entry.data.len() as u64)
+        {
+            (to, left) = (to - 1, rest);
+        }
+        to
+    }
+
     /// The place of an entry that a snapshot with today's members can stand for.
     pub(super) fn coverable(&self, index: u64) -> Option<Place> {
         self.place(index).filter(|place| place.index > 0 && place.index >= self.members_since)

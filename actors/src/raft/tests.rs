@@ -3,6 +3,7 @@
 mod decisions;
 mod members;
 mod rig;
+mod saving;
 mod snapshots;
 mod watching;
 

@@ -55,12 +55,12 @@ impl<'a> Against<'a> {
     }
 
     fn rank(&self, place: &Place, seat: Seat) -> Rank {
-        let node = place.node.id.clone();
+        let node = &place.node.id;
         Rank {
-            failures: self.failures.map_or(0, |failures| failures.against(&node, self.now)),
+            failures: self.failures.map_or(0, |failures| failures.against(node, self.now)),
             of_service: place.load.active_of(&self.kind.service),
             active: place.load.active,
-            node,
+            node: place.precedence,
             seat,
         }
     }
@@ -153,7 +153,7 @@ impl Candidates {
             }
             None => {
                 let rank = against.rank(place, seat);
-                self.spread.insert(&standing.path, rank.clone());
+                self.spread.insert(&standing.path, rank);
                 Result::Fits(rank)
             }
         };

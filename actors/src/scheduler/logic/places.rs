@@ -16,6 +16,7 @@ use protocol::{
 use super::{
     kind::{HostPort, Kind, host_ports, reserved},
     resources::Taken,
+    spread::Precedence,
 };
 
 /// Touches that are remembered beyond two for each node.
@@ -28,6 +29,7 @@ pub(crate) type Seat = usize;
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) node: Arc<Node>,
+    pub(crate) precedence: Precedence,
     /// Which version of which node this is, of all that were ever put anywhere.
     pub(crate) generation: u64,
     pub(crate) load: Load,
@@ -188,7 +190,8 @@ impl Places {
             self.seats.len() - 1
         });
         self.by_id.insert(node.id.clone(), seat);
-        self.seats[seat] = Some(Place { node, generation, load: Load::default(), touched_at: 0 });
+        let (precedence, load) = (Precedence::of(&node.id), Load::default());
+        self.seats[seat] = Some(Place { node, precedence, generation, load, touched_at: 0 });
         self.touch(seat);
         true
     }

@@ -12,13 +12,26 @@ use protocol::id::NodeId;
 use super::places::Seat;
 
 /// A node's place in the order, the best first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) failures: usize,
     pub(crate) of_service: u64,
     pub(crate) active: u64,
-    pub(crate) node: NodeId,
+    pub(crate) node: Precedence,
     pub(crate) seat: Seat,
+}
+
+/// Where a node stands among equals: in the order of ids. It has the first bytes of the id alone, of
+/// which a random one has 82 bits there; to compare them, nothing else has to be fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Precedence([u8; 16]);
+
+impl Precedence {
+    pub(crate) fn of(node: &NodeId) -> Self {
+        let mut first = [0; 16];
+        first.iter_mut().zip(node.as_str().bytes()).for_each(|(byte, of_id)| *byte = of_id);
+        Self(first)
+    }
 }
 
 /// The values of a node, one for each label that is spread over.
@@ -40,7 +53,7 @@ impl Spread {
     /// Lets a node take part.
     pub(crate) fn insert(&mut self, path: &[String], rank: Rank) {
         self.at(path, &mut |leaf| {
-            leaf.nodes.insert(rank.clone());
+            leaf.nodes.insert(rank);
         });
     }
 
