@@ -1,6 +1,8 @@
 //! What raft-rs says goes where everything else is said.
 
-use slog::{Drain, Level, Never, OwnedKVList, Record};
+use std::fmt::{self, Write};
+
+use slog::{Drain, KV, Key, Level, Never, OwnedKVList, Record, Serializer};
 
 struct ToTracing;
 
@@ -8,17 +10,64 @@ impl Drain for ToTracing {
     type Ok = ();
     type Err = Never;
 
-    fn log(&self, record: &Record<'_>, _: &OwnedKVList) -> Result<(), Never> {
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
+        let said = || Said::of(record, values).0;
         match record.level() {
-            Level::Critical | Level::Error => tracing::error!("raft: {}", record.msg()),
-            Level::Warning => tracing::warn!("raft: {}", record.msg()),
-            Level::Info | Level::Debug => tracing::debug!("raft: {}", record.msg()),
-            Level::Trace => tracing::trace!("raft: {}", record.msg()),
+            Level::Critical | Level::Error => tracing::error!("raft: {}", said()),
+            Level::Warning => tracing::warn!("raft: {}", said()),
+            Level::Info | Level::Debug => tracing::debug!("raft: {}", said()),
+            Level::Trace => tracing::trace!("raft: {}", said()),
         }
         Ok(())
     }
 }
 
+/// A message with what it is about: `became follower at term 3 raft_id=1`.
+struct Said(String);
+
+impl Said {
+    fn of(record: &Record<'_>, values: &OwnedKVList) -> Self {
+        let mut said = Self(record.msg().to_string());
+        // Nothing fails that writes into a string; what a value cannot say is left out.
+        let _ = record.kv().serialize(record, &mut said);
+        let _ = values.serialize(record, &mut said);
+        said
+    }
+}
+
+impl Serializer for Said {
+    fn emit_arguments(&mut self, key: Key, value: &fmt::Arguments<'_>) -> slog::Result {
+        write!(self.0, " {key}={value}").map_err(slog::Error::from)
+    }
+}
+
 pub(super) fn logger() -> slog::Logger {
     slog::Logger::root(ToTracing, slog::o!())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    struct Keep(Arc<Mutex<Vec<String>>>);
+
+    impl Drain for Keep {
+        type Ok = ();
+        type Err = Never;
+
+        fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
+            self.0.lock().expect("nobody panics").push(Said::of(record, values).0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_it_is_about() {
+        let kept = Arc::default();
+        let logger = slog::Logger::root(Keep(Arc::clone(&kept)), slog::o!("raft_id" => 1));
+        slog::warn!(logger, "became {}", "leader"; "term" => 3);
+        assert_eq!(*kept.lock().expect("nobody panics"), ["became leader term=3 raft_id=1"]);
+    }
 }

@@ -123,7 +123,7 @@ impl Peer {
             let Some(running) = self.running() else { return };
             running.deliver(Vec::new());
             if running.removed {
-                let events = mem::take(&mut running.outbox);
+                let events = mem::take(&mut running.outbox).into();
                 return self.end(ctx, Removed.into(), events);
             }
             if let Some(round) = running.reads.begin() {
@@ -262,21 +262,21 @@ impl Peer {
             return;
         }
         running.telling = true;
-        let (events, delivered) = (mem::take(&mut running.outbox), running.delivered);
+        let (events, applied) = running.take_outbox();
         let told = store.send(Events { epoch, events }).into_actor(self);
         ctx.spawn(told.map(move |told, peer, ctx| {
             // A store that died takes this life with it: they are one unit.
             if told.is_ok() {
-                peer.told(ctx, delivered);
+                peer.told(ctx, applied);
             }
         }));
     }
 
     /// The store has done all of it.
-    fn told(&mut self, ctx: &mut Context<Self>, delivered: u64) {
+    fn told(&mut self, ctx: &mut Context<Self>, applied: u64) {
         let Some(running) = self.running() else { return };
         running.telling = false;
-        running.applied = delivered;
+        running.applied = applied;
         running.advance();
         self.save_snapshot(ctx);
         self.proceed(ctx);

@@ -28,6 +28,10 @@ use crate::{
 /// How much of the log is given at once.
 const PAGE_BYTES: u64 = 1 << 20;
 
+/// How many entries the store is told at once, and applies in one go; after a restart it is told
+/// thousands.
+const TOLD_AT_ONCE: usize = 256;
+
 /// A member that takes part.
 pub(super) struct Running {
     pub(super) node: RawNode<Storage>,
@@ -39,7 +43,7 @@ pub(super) struct Running {
     pub(super) is_reading: bool,
     pub(super) is_encoding: bool,
     /// For the store, which is told one batch after the other.
-    pub(super) outbox: Vec<Event>,
+    pub(super) outbox: VecDeque<Event>,
     pub(super) telling: bool,
     /// The last entry that went into the outbox, and the last that the store has applied.
     pub(super) delivered: u64,
@@ -77,7 +81,7 @@ impl Running {
             receiving: Receiving::default(),
             is_reading: false,
             is_encoding: false,
-            outbox: vec![recovered],
+            outbox: VecDeque::from([recovered]),
             telling: false,
             delivered: index,
             applied: index,
@@ -113,7 +117,7 @@ impl Running {
         self.snapshot_index = about.get_index();
         self.delivered = about.get_index();
         self.covered_bytes = self.delivered_bytes;
-        self.outbox.push(Event::Restore { view });
+        self.outbox.push_back(Event::Restore { view });
         Ok(())
     }
 
@@ -213,9 +217,29 @@ impl Running {
                 committed.push(self.committed(entry));
             }
         }
-        if !committed.is_empty() {
-            self.outbox.push(Event::Apply(committed));
+        while !committed.is_empty() {
+            let rest = committed.split_off(committed.len().min(TOLD_AT_ONCE));
+            self.outbox.push_back(Event::Apply(mem::replace(&mut committed, rest)));
         }
+    }
+
+    /// What the store is told next, and the last entry that it has applied then.
+    pub(super) fn take_outbox(&mut self) -> (Vec<Event>, u64) {
+        let (mut events, mut applied, mut entries) = (Vec::new(), self.applied, 0);
+        while entries < TOLD_AT_ONCE
+            && let Some(event) = self.outbox.pop_front()
+        {
+            match &event {
+                Event::Apply(committed) => {
+                    entries += committed.len();
+                    applied = committed.last().map_or(applied, |last| last.index);
+                }
+                Event::Restore { view } => applied = view.index(),
+                Event::Recovered { .. } | Event::Lead { .. } | Event::Follow => {}
+            }
+            events.push(event);
+        }
+        (events, applied)
     }
 
     /// Whether this is the end of a leader, and most of the others do not know yet that it is
@@ -297,7 +321,7 @@ impl Running {
         let leads = (raft.state == StateRole::Leader).then_some(raft.term);
         if self.leading.is_some() && self.leading != leads {
             self.leading = None;
-            self.outbox.push(Event::Follow);
+            self.outbox.push_back(Event::Follow);
             self.announcements.push_back(LeadershipChanged { term: None });
             self.reads.lost();
             self.changing.lost();
@@ -307,7 +331,7 @@ impl Running {
             && self.delivered == last
         {
             self.leading = Some(term);
-            self.outbox.push(Event::Lead { term, next_index: last + 1 });
+            self.outbox.push_back(Event::Lead { term, next_index: last + 1 });
             self.announcements.push_back(LeadershipChanged { term: Some(term) });
         }
     }

@@ -7,7 +7,7 @@ mod saving;
 mod snapshots;
 mod watching;
 
-use std::time::Duration;
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use rig::{Machine, Network, create, run};
 use tokio::time::{Instant, sleep, timeout};
@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     log::simulated::{Crash, Temper},
     store::{NotWritten, TransactError},
-    supervision::testing::{When, doom},
+    supervision::testing::{When, doom, listen},
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -129,6 +129,30 @@ fn the_log_is_given_in_pages_as_far_back_as_it_goes() {
         }
         let page = ask(last + 1).await;
         assert!((1..5).contains(&page.entries.len()), "{} of two megabytes", page.entries.len());
+    });
+}
+
+#[test]
+fn a_long_log_is_applied_a_part_at_a_time() {
+    run(async || {
+        let mut machine = Machine::alone(6);
+        machine.start();
+        machine.until_leading().await;
+        for number in 0..1_500 {
+            create(&machine.store(), &format!("s{number}")).await.expect("written");
+        }
+        machine.crash(Crash::Power);
+        let told = Rc::new(Cell::new(0));
+        let seen = told.clone();
+        listen(Some(Box::new(move |_, message| {
+            seen.set(seen.get() + u32::from(message == "Events"));
+        })));
+        machine.start();
+        machine.until_leading().await;
+        listen(None);
+        assert_eq!(machine.names().len(), 1_500);
+        let told = told.get();
+        assert!(told > 5, "six parts of 256, told in {told} messages");
     });
 }
 

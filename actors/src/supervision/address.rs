@@ -44,7 +44,6 @@ type Open<A> = Box<dyn FnOnce(&mut A, &mut Context<A>) + Send>;
 pub struct Letter<A: Actor<Context = Context<A>>> {
     open: Open<A>,
     record: Arc<Record>,
-    #[cfg(any(test, feature = "testing"))]
     message: &'static str,
     _permit: OwnedSemaphorePermit,
 }
@@ -52,6 +51,7 @@ pub struct Letter<A: Actor<Context = Context<A>>> {
 impl<A: Actor<Context = Context<A>>> Letter<A> {
     /// Lets the actor handle what is inside.
     pub fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
+        tracing::trace!(actor = self.record.path(), message = self.message, "handles");
         #[cfg(any(test, feature = "testing"))]
         {
             super::testing::die_if_doomed(self.record.path(), super::testing::When::BeforeHandling);
@@ -151,7 +151,6 @@ impl<A: Supervised> Address<A> {
         self.actix.do_send(Letter {
             open: Box::new(open),
             record,
-            #[cfg(any(test, feature = "testing"))]
             message: std::any::type_name::<M>(),
             _permit: permit,
         });

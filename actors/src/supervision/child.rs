@@ -184,7 +184,7 @@ impl<A: Supervised, F: FnMut(Life) -> A> Child<A, F> {
             if let Poll::Ready(command) = command.as_mut().poll(cx) {
                 return Poll::Ready(Over::Told(command));
             }
-            let began = thread_time();
+            let began = wall_clock();
             let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *body).poll(cx)));
             watch(record, began.elapsed());
             match polled {
@@ -232,7 +232,7 @@ impl<A: Supervised, F: FnMut(Life) -> A> Child<A, F> {
     clippy::disallowed_methods,
     reason = "measures what a poll costs; nothing is decided by it"
 )]
-fn thread_time() -> std::time::Instant {
+fn wall_clock() -> std::time::Instant {
     std::time::Instant::now()
 }
 
