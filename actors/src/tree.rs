@@ -8,6 +8,7 @@ use protocol::id::NodeId;
 
 use crate::{
     allocator::Allocator,
+    ca,
     dispatcher::{Dispatcher, Seat},
     environment::Environment,
     leadership::{Bootstrap, Leadership, OnFatal},
@@ -86,6 +87,8 @@ pub struct LeaderParts {
     pub environment: Environment,
     /// Where the agent of this process finds the dispatcher.
     pub seat: Seat,
+    /// Signs certificates.
+    pub signer: ca::port::Shared,
 }
 
 impl LeaderParts {
@@ -126,6 +129,8 @@ pub struct Leader {
     pub restart: Address<Restart>,
     /// Forgets what nobody needs.
     pub reaper: Address<Reaper>,
+    /// Signs what nodes ask for.
+    pub ca: Address<ca::Server>,
     /// The leader's end of every agent.
     pub dispatcher: Address<Dispatcher>,
 }
@@ -134,12 +139,12 @@ impl Leader {
     /// Starts the loops in field order, under one budget.
     pub fn start(around: &Tree, store: &Store, parts: &LeaderParts) -> Self {
         let tree = around.subtree("leader", LOOPS);
-        let LeaderParts { node_id, environment, seat } = parts;
+        let LeaderParts { node_id, environment, seat, signer } = parts;
         macro_rules! child {
-            ($name:literal, $actor:ident $(, $more:expr)?) => {{
+            ($name:literal, $actor:ty $(, $more:expr)?) => {{
                 let (store, environment) = (store.clone(), environment.clone());
                 tree.child_with_address($name, move |life, own| {
-                    $actor::new(store.clone(), environment.clone(), $($more,)? life, own)
+                    <$actor>::new(store.clone(), environment.clone(), $($more,)? life, own)
                 })
             }};
         }
@@ -151,10 +156,12 @@ impl Leader {
         let for_reaper = store.clone();
         let reaper =
             tree.child_with_address("reaper", move |_, own| Reaper::new(for_reaper.clone(), own));
+        let for_ca = signer.clone();
+        let ca = child!("ca", ca::Server, for_ca.clone());
         let dispatcher = child!("dispatcher", Dispatcher, leader.clone());
         seat.take(dispatcher.clone());
         let seat = seat.clone();
-        Self { tree, seat, allocator, scheduler, replicated, restart, reaper, dispatcher }
+        Self { tree, seat, allocator, scheduler, replicated, restart, reaper, ca, dispatcher }
     }
 
     /// Stops the loops, last started first. Once broken off, it can be begun again.

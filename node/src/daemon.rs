@@ -25,8 +25,8 @@ use crate::{
     disk::FileDisk,
     executor::{self, ProcessExecutor},
     founding::Founder,
-    identity::{Identity, Shown},
-    service::{self, Advisor, Control, Diagnostics, Health, Services, Watch},
+    identity::{Identity, RenewalPorts, Renewer, RootSigner, Shown},
+    service::{self, Advisor, Certificates, Control, Diagnostics, Health, Services, Watch},
     socket::ControlSocket,
     state_directory::StateDirectory,
     task_database::SledDatabase,
@@ -92,7 +92,6 @@ impl Daemon {
         let (node_id, seat) = (identity.node_id().clone(), Seat::default());
         let (log_thread, writer) = start_log(&given, &state.folder(RAFT)?, &identity).await?;
         let manager = start_manager(&given, config, writer, identity, seat.clone()).await?;
-        let agent = start_agent(&given, configuration, &state, node_id, seat).await?;
         let [core, loops] = manager.threads;
         let watch = Watch::new(manager.store.clone(), manager.raft.recipient());
         let leadership = service::Leadership {
@@ -100,11 +99,20 @@ impl Daemon {
             reads: manager.raft.recipient(),
             status: manager.raft.recipient(),
         };
+        let certificates = Certificates::new(leadership.clone(), node_id.clone());
+        let renewal = RenewalPorts {
+            folder: state.folder(CERTIFICATES)?,
+            shown,
+            issuer: Arc::new(certificates.clone()),
+            environment: given.environment.clone(),
+        };
+        let agent = start_agent(&given, configuration, &state, (node_id, seat), renewal).await?;
         let services = Services {
             control: Control::new(leadership.clone(), given.environment.clock.clone()),
             advisor: Advisor::new(leadership.clone(), given.environment.clock.clone()),
             health: Health::new(leadership),
             watch,
+            certificates,
             diagnostics: Diagnostics::new(given.census),
         };
         let threads = vec![log_thread, core, loops, agent];
@@ -169,6 +177,7 @@ async fn start_manager(
         node_id: identity.node_id().clone(),
         environment: given.environment.clone(),
         seat,
+        signer: Arc::new(RootSigner),
     };
     let (give_store, store) = oneshot::channel::<Store>();
     let (give_leadership, leadership) = oneshot::channel::<Address<Leadership>>();
@@ -213,8 +222,8 @@ async fn start_agent(
     given: &Given,
     configuration: &Configuration,
     state: &StateDirectory,
-    node_id: NodeId,
-    seat: Seat,
+    (node_id, seat): (NodeId, Seat),
+    renewal: RenewalPorts,
 ) -> Result<ActorThread> {
     let worker = state.folder(WORKER)?;
     let tasks = state.folder(TASKS)?.canonicalize().context("the tasks' folder is gone")?;
@@ -235,6 +244,7 @@ async fn start_agent(
             database: Rc::new(database),
         };
         agent::start(&tree, census, ports, environment);
+        tree.child("renewer", Renewer::factory(renewal));
         (tree, ())
     })
     .await

@@ -5,6 +5,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler, ResponseFuture};
 use actors::{
+    ca::port::testing::signer,
     dispatcher::Seat,
     environment::{Entropy, Environment, testing},
     leadership::{Fatal, Leadership},
@@ -246,7 +247,12 @@ impl Member {
         let link = async |store: &Store, memory, published| {
             let loops = self.has_loops.then(|| {
                 let (environment, seat) = (environment.clone(), seat.clone());
-                let parts = LeaderParts { node_id: node_id(id).into(), environment, seat };
+                let parts = LeaderParts {
+                    node_id: node_id(id).into(),
+                    environment,
+                    seat,
+                    signer: signer(),
+                };
                 let on_fatal = Arc::new(|fatal: Fatal| panic!("loops: {fatal}"));
                 Loops::start(&tree, store.clone(), parts, Box::new(First), on_fatal).leadership
             });

@@ -8,6 +8,7 @@ use actors::{
         self, Ports,
         simulated::{Machine, MemoryDatabase},
     },
+    ca::port::testing::signer,
     cluster::{Founding, testing::founding},
     dispatcher::{LocalManagers, Seat},
     environment::testing::environment,
@@ -65,8 +66,12 @@ impl Node {
         let Log { writer } =
             Log::start(&tree, disk.mount(), ToyCipher { key: 7 }, Options::default());
         let seat = Seat::default();
-        let parts =
-            LeaderParts { node_id: NODE.into(), environment: environment(), seat: seat.clone() };
+        let parts = LeaderParts {
+            node_id: NODE.into(),
+            environment: environment(),
+            seat: seat.clone(),
+            signer: signer(),
+        };
         let member =
             Member { raft_id: 1, node_id: NODE.to_owned(), cluster_id: "cluster1".to_owned() };
         let config = Config::alone(member, "node-1:4242".to_owned(), 1);

@@ -6,8 +6,10 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use protocol::{
     id::{ClusterId, NodeId},
-    wire::NodeRole,
+    objects::Node,
+    wire::{Certificate, IssuanceStatus, NodeRole, issuance_status::State, node_spec::Membership},
 };
+use rand::Rng;
 
 /// The common name of a root certificate, and a name that the certificate of every manager is
 /// also valid for: joining nodes ask for it before they know any manager.
@@ -104,4 +106,46 @@ pub fn has_expired(window: Window, now: &Timestamp) -> bool {
 
 fn nearest_minute(moment: &Timestamp) -> i64 {
     (moment.seconds + 30).div_euclid(60) * 60
+}
+
+/// Whether nothing more becomes of a request by itself.
+pub fn is_final(certificate: &Certificate) -> bool {
+    match state(certificate) {
+        State::Unknown | State::Renew | State::Pending => false,
+        State::Issued | State::Failed | State::Rotate => true,
+    }
+}
+
+/// Whether a node waits for a certificate, and may have one.
+pub fn is_due(node: &Node) -> bool {
+    match state(&node.certificate) {
+        State::Renew => true,
+        State::Pending => node.spec.membership() == Membership::Accepted,
+        State::Unknown | State::Issued | State::Failed | State::Rotate => false,
+    }
+}
+
+fn state(certificate: &Certificate) -> State {
+    certificate.status.as_ref().map(IssuanceStatus::state).unwrap_or_default()
+}
+
+/// When a certificate is to be renewed, in seconds since 1970: so many whole minutes after its
+/// beginning, drawn from half to four fifths of its life (`cluster-security-dispatch` §6).
+pub fn renewal_seconds(window: Window, random: &mut impl Rng) -> i64 {
+    let Window { not_before_seconds, not_after_seconds } = window;
+    let minutes = not_after_seconds.saturating_sub(not_before_seconds) / 60;
+    let (from, to) = (minutes / 2, minutes * 4 / 5);
+    let minute = if from < to { random.gen_range(from..to) } else { from };
+    not_before_seconds.saturating_add(minute.saturating_mul(60))
+}
+
+/// The longest and shortest wait before a renewal is tried again.
+const BACKOFF_MAX: Duration = Duration::from_secs(60 * 60);
+const BACKOFF_STEP: Duration = Duration::from_secs(5);
+
+/// How long to wait after so many renewals that failed in a row: drawn below a bound that doubles.
+pub fn renewal_backoff(failures: u32, random: &mut impl Rng) -> Duration {
+    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    let bound = BACKOFF_STEP.saturating_mul(factor).saturating_add(BACKOFF_STEP).min(BACKOFF_MAX);
+    random.gen_range(Duration::ZERO..bound)
 }

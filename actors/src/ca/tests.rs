@@ -1,13 +1,17 @@
 //! Tables over what certificates contain and when they are valid.
 
+mod calls;
+mod server;
+
 use std::time::Duration;
 
 use prost_types::Timestamp;
 use protocol::wire::NodeRole;
+use rand::{SeedableRng, rngs::StdRng};
 
 use super::logic::{
     NODE_EXPIRY_DEFAULT, Subject, Window, has_expired, host_names, node_expiry, node_window,
-    organizational_unit, role_of, root_window,
+    organizational_unit, renewal_backoff, renewal_seconds, role_of, root_window,
 };
 
 const HOUR: i64 = 60 * 60;
@@ -74,4 +78,33 @@ fn only_managers_answer_to_the_authority() {
     assert_eq!(host_names(&subject(NodeRole::Worker)), ["swarm-worker", "n1"]);
     let manager = subject(NodeRole::Manager);
     assert_eq!(host_names(&manager), ["swarm-manager", "n1", "swarm-ca"]);
+}
+
+#[test]
+fn a_renewal_is_due_in_the_second_half_but_not_in_the_last_fifth() {
+    let mut random = StdRng::seed_from_u64(1);
+    let life = 90 * 24 * HOUR;
+    let window = Window { not_before_seconds: 600, not_after_seconds: 600 + life };
+    let due: Vec<_> = (0..10_000).map(|_| renewal_seconds(window, &mut random) - 600).collect();
+    let (first, last) = (due.iter().min(), due.iter().max());
+    assert!(due.iter().all(|due| due % 60 == 0), "whole minutes");
+    assert!(first.is_some_and(|first| (life / 2..life * 51 / 100).contains(first)), "{first:?}");
+    assert!(last.is_some_and(|last| (life * 79 / 100..life * 4 / 5).contains(last)), "{last:?}");
+    let moment = Window { not_before_seconds: 600, not_after_seconds: 630 };
+    assert_eq!(renewal_seconds(moment, &mut random), 600);
+    let backwards = Window { not_before_seconds: i64::MAX, not_after_seconds: i64::MIN };
+    renewal_seconds(backwards, &mut random);
+}
+
+#[test]
+fn renewals_that_fail_wait_longer_and_never_more_than_an_hour() {
+    let mut random = StdRng::seed_from_u64(1);
+    for (failures, bound) in
+        [(0, 10), (1, 10), (2, 15), (3, 25), (10, 2565), (11, 3600), (99, 3600)]
+    {
+        let bound = Duration::from_secs(bound);
+        let most = (0..1_000).map(|_| renewal_backoff(failures, &mut random)).max();
+        let most = most.expect("a thousand");
+        assert!(most < bound && most > bound * 9 / 10, "{failures}: {most:?} of {bound:?}");
+    }
 }

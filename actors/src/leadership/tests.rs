@@ -12,6 +12,7 @@ use protocol::{
 use tokio::{sync::mpsc, task::LocalSet, time::sleep};
 
 use super::*;
+use crate::ca::port::testing::signer;
 use crate::{
     agent::{
         self, Ports,
@@ -64,8 +65,12 @@ fn run(founding: Option<Founding>, commits_after: Duration, test: impl AsyncFnOn
         let tree = Tree::root("test", BUDGET, census.clone(), |lost| panic!("{lost}"));
         let store = testing::start_slow(&tree, View::default(), commits_after);
         let (seat, machine) = (Seat::default(), Machine::default());
-        let parts =
-            LeaderParts { node_id: "n".into(), environment: environment(), seat: seat.clone() };
+        let parts = LeaderParts {
+            node_id: "n".into(),
+            environment: environment(),
+            seat: seat.clone(),
+            signer: signer(),
+        };
         let founded = Arc::<AtomicU32>::default();
         let bootstrap = Box::new(First { founding, founded: founded.clone() });
         let (say, fatal) = mpsc::unbounded_channel();
@@ -134,7 +139,7 @@ fn a_leader_founds_the_cluster_and_starts_its_loops() {
         assert_eq!((rig.loops(), rig.store.view().clusters().count()), (0, 0));
         rig.lead(Some(2)).await;
         sleep(SECOND * 2).await;
-        assert_eq!(rig.loops(), 6);
+        assert_eq!(rig.loops(), 7);
         assert!(rig.store.view().default_cluster().is_some());
         assert_eq!(rig.founded.load(Ordering::Relaxed), 1);
     });
@@ -146,7 +151,7 @@ fn the_loops_end_with_the_leadership_and_begin_with_the_next() {
         for term in 2..6 {
             rig.lead(Some(term)).await;
             sleep(SECOND).await;
-            assert_eq!(rig.loops(), 6);
+            assert_eq!(rig.loops(), 7);
             if term % 2 == 0 {
                 rig.lead(None).await;
                 sleep(SECOND).await;
@@ -172,7 +177,7 @@ fn the_loops_end_although_their_leadership_dies_of_the_news() {
         for (term, when) in [(2, When::AfterHandling), (3, When::BeforeHandling)] {
             rig.lead(Some(term)).await;
             sleep(SECOND).await;
-            assert_eq!(rig.loops(), 6);
+            assert_eq!(rig.loops(), 7);
             doom("test/leadership", when);
             let lost = LeadershipChanged { term: None };
             if rig.leadership.send(lost).await.is_err() && when == When::BeforeHandling {
@@ -186,7 +191,7 @@ fn the_loops_end_although_their_leadership_dies_of_the_news() {
         rig.lead(Some(4)).await;
         rig.lead(Some(4)).await;
         sleep(SECOND).await;
-        assert_eq!(rig.loops(), 6, "news that come twice change nothing");
+        assert_eq!(rig.loops(), 7, "news that come twice change nothing");
     });
 }
 
@@ -265,7 +270,7 @@ fn a_dead_leadership_goes_on_where_it_was() {
         sleep(SECOND).await;
         rig.leadership.send(Die).await.expect_err("it died");
         sleep(SECOND).await;
-        assert_eq!(rig.loops(), 6, "they do not die with it");
+        assert_eq!(rig.loops(), 7, "they do not die with it");
         rig.lead(None).await;
         sleep(SECOND).await;
         assert_eq!(rig.loops(), 0, "and its next life knows of them");

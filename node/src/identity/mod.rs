@@ -6,6 +6,9 @@ mod certificate;
 mod error;
 mod files;
 mod key_file;
+mod renewal;
+mod request;
+mod signer;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -32,6 +35,8 @@ pub use self::{
     certificate::{Chain, Invalid, certificate_expiry, root_digest},
     error::Error,
     key_file::{DataKey, KeyFile, Malformed},
+    renewal::{Issuer, Ports as RenewalPorts, Renewer},
+    signer::RootSigner,
     tls::Shown,
 };
 

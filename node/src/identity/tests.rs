@@ -1,5 +1,7 @@
 //! Certificates line by line against the table, and the files through every crash.
 
+mod issuing;
+
 use std::{
     error::Error as _,
     fs,

@@ -2,6 +2,7 @@
 //! and assign codes. What a call means is decided in `actors::control`.
 
 mod advisor;
+mod certificates;
 mod control;
 mod diagnostics;
 mod health;
@@ -17,15 +18,18 @@ use std::{sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use protocol::{
     swarm::{advisor_server::AdvisorServer, diagnostics_server::DiagnosticsServer},
-    wire::{control_server::ControlServer, health_server::HealthServer, watch_server::WatchServer},
+    wire::{
+        ca_server::CaServer, control_server::ControlServer, health_server::HealthServer,
+        node_ca_server::NodeCaServer, watch_server::WatchServer,
+    },
 };
 use rustls::ServerConfig;
 use tokio::{sync::oneshot, time::sleep};
 use tonic::transport::{Error, Server};
 
 pub use self::{
-    advisor::Advisor, control::Control, diagnostics::Diagnostics, health::Health,
-    leadership::Leadership, watch::Watch,
+    advisor::Advisor, certificates::Certificates, control::Control, diagnostics::Diagnostics,
+    health::Health, leadership::Leadership, watch::Watch,
 };
 use crate::socket::ControlSocket;
 
@@ -49,6 +53,8 @@ pub struct Services {
     pub health: Health,
     /// What changes.
     pub watch: Watch,
+    /// Roots and certificates.
+    pub certificates: Certificates,
     /// Why things are as they are, and what would be.
     pub advisor: Advisor,
     /// What this daemon does inside.
@@ -62,7 +68,7 @@ pub async fn serve(
     services: Services,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let Services { control, health, watch, advisor, diagnostics } = services;
+    let Services { control, health, watch, certificates, advisor, diagnostics } = services;
     let (end, ended) = oneshot::channel::<()>();
     let server = Server::builder()
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
@@ -76,6 +82,10 @@ pub async fn serve(
             WatchServer::new(watch.until(ended.map(drop)))
                 .max_decoding_message_size(REQUEST_BYTES_MAX),
         )
+        .add_service(
+            CaServer::new(certificates.clone()).max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(NodeCaServer::new(certificates).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(
             AdvisorServer::new(advisor)
                 .max_decoding_message_size(REQUEST_BYTES_MAX)

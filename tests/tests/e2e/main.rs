@@ -9,6 +9,7 @@ mod dev;
 mod disks;
 mod kills;
 mod refusals;
+mod renewal;
 mod tasks;
 mod walkthrough;
 mod watch;

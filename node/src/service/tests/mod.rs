@@ -2,6 +2,7 @@
 
 mod advisor;
 mod calls;
+mod certificates;
 mod diagnostics;
 mod failures;
 mod health;
@@ -32,7 +33,9 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{Advisor, Control, Diagnostics, Health, Leadership, Services, Watch, serve};
+use super::{
+    Advisor, Certificates, Control, Diagnostics, Health, Leadership, Services, Watch, serve,
+};
 use crate::{identity::Shown, socket::ControlSocket};
 
 /// A raft with one member, which leads or does not.
@@ -110,6 +113,7 @@ impl World {
         let services = Services {
             control: Control::new(leadership.clone(), environment().clock),
             advisor: Advisor::new(leadership.clone(), environment().clock),
+            certificates: Certificates::new(leadership.clone(), "n1".into()),
             health: Health::new(leadership),
             watch: Watch::new(store.clone(), raft.recipient()),
             diagnostics: Diagnostics::new(census),
