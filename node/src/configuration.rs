@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::dev::{self, sample};
+
 /// Runs a node of a swarm: a manager with its own tasks.
 #[derive(Debug, Parser)]
 // The last of a repeated flag counts, as with SwarmKit.
@@ -40,10 +42,13 @@ pub struct Configuration {
 }
 
 /// Other ways to run.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run a throw-away swarm in the foreground, with a sample service to try things on
-    Dev,
+    Dev(dev::Options),
+    /// Be a task of the sample service
+    #[command(hide = true)]
+    SampleHttp(sample::Options),
 }
 
 /// Levels have more names than we use ourselves: those of SwarmKit lead to the nearest.

@@ -1,18 +1,23 @@
 //! The daemon: reads the command line, runs the node, and says in one line why it ended.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{future::pending, io::IsTerminal, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use node::{
     configuration::{Command, Configuration},
     daemon::Daemon,
-    dev, shim,
+    dev::{self, sample},
+    shim,
 };
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
+    time::sleep,
 };
+
+/// Signals so close to each other are one request.
+const SAME_REQUEST_WITHIN: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     // Before anything else has opened a file or started a thread.
@@ -45,7 +50,7 @@ fn wrong_usage(error: &clap::Error) -> String {
     text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()
 }
 
-fn run(configuration: Configuration) -> Result<()> {
+fn run(mut configuration: Configuration) -> Result<()> {
     if configuration.version {
         #[expect(clippy::print_stdout, reason = "this is what was asked for")]
         {
@@ -54,7 +59,7 @@ fn run(configuration: Configuration) -> Result<()> {
         return Ok(());
     }
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(dev::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(configuration.log_level)
         .init();
@@ -65,8 +70,12 @@ fn run(configuration: Configuration) -> Result<()> {
     }
     let runtime = Builder::new_multi_thread().enable_all().thread_name("pool").build()?;
     let ended = runtime.block_on(async {
-        match configuration.command {
-            Some(Command::Dev) => Box::pin(dev::run(configuration, asked_to_end()?)).await,
+        match configuration.command.take() {
+            Some(Command::Dev(options)) => {
+                let (asked, at_once) = (asked_to_end()?, asked_again()?);
+                Box::pin(dev::run(configuration, options, asked, at_once)).await
+            }
+            Some(Command::SampleHttp(options)) => sample::serve(options, asked_to_end()?).await,
             None => Box::pin(run_node(&configuration)).await,
         }
     });
@@ -77,6 +86,10 @@ fn run(configuration: Configuration) -> Result<()> {
 
 async fn run_node(configuration: &Configuration) -> Result<()> {
     let asked = asked_to_end()?;
+    let asked = async {
+        asked.await;
+        tracing::info!("stopping; tasks run on");
+    };
     tokio::pin!(asked);
     let daemon = tokio::select! {
         biased;
@@ -86,7 +99,7 @@ async fn run_node(configuration: &Configuration) -> Result<()> {
     daemon.run(asked).await
 }
 
-/// Resolves at the first SIGINT or SIGTERM.
+/// Resolves at the first SIGINT or SIGTERM from now on.
 fn asked_to_end() -> Result<impl Future<Output = ()> + Send> {
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
@@ -96,6 +109,19 @@ fn asked_to_end() -> Result<impl Future<Output = ()> + Send> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        tracing::info!("stopping; tasks run on");
+    })
+}
+
+/// Resolves when somebody who has asked once asks once more. What forwards signals may send the
+/// same one twice.
+fn asked_again() -> Result<impl Future<Output = ()> + Send> {
+    let asked = asked_to_end()?;
+    Ok(async move {
+        asked.await;
+        sleep(SAME_REQUEST_WITHIN).await;
+        match asked_to_end() {
+            Ok(again) => again.await,
+            Err(_) => pending().await,
+        }
     })
 }

@@ -12,11 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper_util::rt::TokioIo;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
 
 /// How long anything may take on a slow, busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,6 +62,17 @@ pub(crate) fn eventually<T>(what: &str, mut seen: impl FnMut() -> Result<T, Stri
 #[expect(clippy::disallowed_methods, reason = "these tests run in real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// A connection to a control socket, as programs other than `swarmctl` have it.
+pub(crate) async fn connect(socket: impl Into<PathBuf>) -> Channel {
+    let socket = socket.into();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::from_static("http://swarm-manager");
+    endpoint.connect_with_connector(connector).await.expect("it listens")
 }
 
 /// A daemon, and the way to talk to it.
@@ -255,7 +269,7 @@ pub(crate) fn error_line(said: &str) -> &str {
 }
 
 /// The living processes whose command line fits.
-fn processes(fits: impl Fn(&[&str]) -> bool) -> Vec<i32> {
+pub(crate) fn processes(fits: impl Fn(&[&str]) -> bool) -> Vec<i32> {
     let entries = fs::read_dir("/proc").expect("this is Linux").filter_map(Result::ok);
     let mut found: Vec<_> = entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
