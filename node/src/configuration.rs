@@ -62,3 +62,59 @@ fn level(name: &str) -> Result<LevelFilter, String> {
         _ => Err("must be one of error, warn, info, debug, trace".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn word() -> impl Strategy<Value = String> {
+        let flags = [
+            "-d",
+            "--log-level",
+            "--hostname=",
+            "--listen-remote-api",
+            "--listen-control-api",
+            "--join-addr",
+            "-v",
+            "--",
+            "dev",
+            "--replicas",
+            "--sample",
+            "sample-http",
+            "127.0.0.1:1",
+            "debug",
+            "-1",
+            "99999999999999999999",
+        ];
+        prop_oneof![prop::sample::select(flags.to_vec()).prop_map(str::to_owned), any::<String>()]
+    }
+
+    proptest! {
+        #[test]
+        fn no_command_line_panics(words in prop::collection::vec(word(), 0..6)) {
+            let words = ["swarmd".to_owned()].into_iter().chain(words);
+            if let Err(error) = Configuration::try_parse_from(words) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_of_swarmkit_is_one_of_ours() {
+        for (name, expected) in [
+            ("panic", Some(LevelFilter::ERROR)),
+            ("Fatal", Some(LevelFilter::ERROR)),
+            ("error", Some(LevelFilter::ERROR)),
+            ("WARNING", Some(LevelFilter::WARN)),
+            ("info", Some(LevelFilter::INFO)),
+            ("debug", Some(LevelFilter::DEBUG)),
+            ("trace", Some(LevelFilter::TRACE)),
+            ("", None),
+            ("off", None),
+        ] {
+            assert_eq!(level(name).ok(), expected, "{name}");
+        }
+    }
+}

@@ -437,4 +437,24 @@ proptest! {
             prop_assert!(chain.verify(root.certificate_pem.as_bytes(), &NOW).is_err());
         }
     }
+
+    #[test]
+    fn no_root_and_no_key_panic(bytes: String, at: prop::sample::Index, with in "[ -~]") {
+        let root = authority();
+        let change = |text: &str| {
+            let at = at.index(text.len());
+            format!("{}{with}{}", &text[..at], &text[at + 1..])
+        };
+        let (certificate, key) = (&root.certificate_pem, root.key_pem());
+        let read = |certificate: &str, key: &str| Authority::read(certificate.to_owned(), key);
+        prop_assert!(read(certificate, &key).is_ok());
+        for (certificate, key) in [
+            (change(certificate), key.clone()),
+            (certificate.clone(), change(&key)),
+            (bytes.clone(), key.clone()),
+            (certificate.clone(), bytes),
+        ] {
+            let _ = read(&certificate, &key);
+        }
+    }
 }
