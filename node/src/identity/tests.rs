@@ -372,6 +372,18 @@ fn every_missing_or_damaged_file_is_named() {
 }
 
 #[test]
+fn no_file_is_read_without_an_end() {
+    for name in ["swarm-root-ca.crt", "swarm-node.crt", "swarm-node.key"] {
+        let world = World::new();
+        world.open().expect("bootstrapped");
+        world.write(name, vec![b'\n'; 3 << 20]);
+        let error = refused(&world);
+        let source = std::error::Error::source(&error).expect("why").to_string();
+        assert_eq!(source, "it is larger than 1048576 bytes", "{error}");
+    }
+}
+
+#[test]
 fn a_manager_without_a_data_key_is_refused() {
     let world = World::new();
     let mut key_file = world.open().expect("bootstrapped").key_file;
