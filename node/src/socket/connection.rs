@@ -200,7 +200,7 @@ mod tests {
         ) {
             let bytes = [&PREFACE[..kept], &behind].concat();
             let expected = bytes.starts_with(PREFACE).then(|| bytes.clone());
-            prop_assert_eq!(through(1, &bytes), expected.clone());
+            prop_assert_eq!(&through(1, &bytes), &expected);
             prop_assert_eq!(through(0, &bytes), expected);
             prop_assert_eq!(through(1, &behind), None, "few bytes are no beginning by chance");
         }

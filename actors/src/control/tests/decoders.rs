@@ -49,7 +49,7 @@ fn full() -> ServiceSpec {
         ..Placement::default()
     });
     spec.update = Some(UpdateConfig { delay: some(), monitor: some(), ..Default::default() });
-    spec.rollback = spec.update.clone();
+    spec.rollback = spec.update;
     let port = PortConfig { target_port: 80, published_port: 8080, ..PortConfig::default() };
     spec.endpoint = Some(EndpointSpec { ports: vec![port], ..EndpointSpec::default() });
     spec

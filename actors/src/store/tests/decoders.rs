@@ -12,79 +12,80 @@ use protocol::{
 use super::*;
 use crate::damage::damage;
 
-/// Objects of every kind, with something in most fields that an index is kept of.
-fn targets() -> Vec<Target> {
-    let annotations = || Some(named("a name"));
-    let meta = Some(wire::Meta {
-        version: Some(wire::Version { index: 3 }),
-        created_at: Some(NOW),
-        updated_at: Some(NOW),
-    });
-    let id = String::from("id");
+const META: Option<wire::Meta> = Some(wire::Meta {
+    version: Some(wire::Version { index: 3 }),
+    created_at: Some(NOW),
+    updated_at: Some(NOW),
+});
+
+fn task_spec() -> wire::TaskSpec {
     let container = wire::ContainerSpec {
         image: "host".into(),
         stop_grace_period: Some(Duration { seconds: 1, nanos: 5 }),
         ..Default::default()
     };
-    let task_spec = wire::TaskSpec {
-        runtime: Some(wire::task_spec::Runtime::Container(container)),
-        ..Default::default()
-    };
+    let runtime = Some(wire::task_spec::Runtime::Container(container));
+    wire::TaskSpec { runtime, ..Default::default() }
+}
+
+fn a_service(id: String) -> wire::Service {
     let replicas = wire::ReplicatedService { replicas: 2 };
-    let service_spec = wire::ServiceSpec {
-        annotations: annotations(),
-        task: Some(task_spec.clone()),
+    let spec = wire::ServiceSpec {
+        annotations: Some(named("a name")),
+        task: Some(task_spec()),
         mode: Some(wire::service_spec::Mode::Replicated(replicas)),
         ..Default::default()
     };
-    let payload = Any { type_url: "kind".into(), value: b"payload".to_vec() };
+    wire::Service { id, meta: META, spec: Some(spec), ..Default::default() }
+}
+
+fn a_task(id: String) -> wire::Task {
+    wire::Task {
+        id,
+        meta: META,
+        spec: Some(task_spec()),
+        service_id: "s".into(),
+        slot: 1,
+        node_id: "n".into(),
+        service_annotations: Some(named("a name")),
+        status: Some(wire::TaskStatus { timestamp: Some(NOW), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn a_resource(id: String) -> wire::Resource {
+    let payload = Some(Any { type_url: "kind".into(), value: b"payload".to_vec() });
+    let annotations = Some(named("a name"));
+    wire::Resource { id, meta: META, annotations, kind: "a name".into(), payload }
+}
+
+/// Objects of every kind, with something in most fields that an index is kept of.
+fn targets() -> Vec<Target> {
+    let annotations = || Some(named("a name"));
+    let id = || "id".to_owned();
+    let node = wire::NodeSpec { annotations: annotations(), ..Default::default() };
+    let secret = wire::SecretSpec { annotations: annotations(), ..Default::default() };
     vec![
-        Target::Node(wire::Node {
-            id: id.clone(),
-            meta,
-            spec: Some(wire::NodeSpec { annotations: annotations(), ..Default::default() }),
-            ..Default::default()
-        }),
-        Target::Service(wire::Service {
-            id: id.clone(),
-            meta,
-            spec: Some(service_spec),
-            ..Default::default()
-        }),
-        Target::Task(wire::Task {
-            id: id.clone(),
-            meta,
-            spec: Some(task_spec),
-            service_id: "s".into(),
-            slot: 1,
-            node_id: "n".into(),
-            service_annotations: annotations(),
-            status: Some(wire::TaskStatus { timestamp: Some(NOW), ..Default::default() }),
-            ..Default::default()
-        }),
-        Target::Network(wire::Network { id: id.clone(), meta, ..Default::default() }),
-        Target::Cluster(wire::Cluster { id: id.clone(), meta, ..Default::default() }),
+        Target::Node(wire::Node { id: id(), meta: META, spec: Some(node), ..Default::default() }),
+        Target::Service(a_service(id())),
+        Target::Task(a_task(id())),
+        Target::Network(wire::Network { id: id(), meta: META, ..Default::default() }),
+        Target::Cluster(wire::Cluster { id: id(), meta: META, ..Default::default() }),
         Target::Secret(wire::Secret {
-            id: id.clone(),
-            meta,
-            spec: Some(wire::SecretSpec { annotations: annotations(), ..Default::default() }),
+            id: id(),
+            meta: META,
+            spec: Some(secret),
             ..Default::default()
         }),
         Target::Extension(wire::Extension {
-            id: id.clone(),
-            meta,
+            id: id(),
+            meta: META,
             annotations: annotations(),
             ..Default::default()
         }),
-        Target::Resource(wire::Resource {
-            id: id.clone(),
-            meta,
-            annotations: annotations(),
-            kind: "a name".into(),
-            payload: Some(payload),
-        }),
-        Target::Config(wire::Config { id: id.clone(), meta, ..Default::default() }),
-        Target::Volume(wire::Volume { id, meta, ..Default::default() }),
+        Target::Resource(a_resource(id())),
+        Target::Config(wire::Config { id: id(), meta: META, ..Default::default() }),
+        Target::Volume(wire::Volume { id: id(), meta: META, ..Default::default() }),
     ]
 }
 
