@@ -97,13 +97,23 @@ impl Daemon {
 
     /// Starts it again on the same state directory.
     pub(crate) fn launch(&mut self) {
-        assert!(self.child.is_none(), "one daemon at a time");
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.folder.path().join("swarmd.log"))
             .expect("the log can be written");
-        let child = self.command().stderr(log).spawn().expect("swarmd starts");
+        self.launch_with(log);
+    }
+
+    /// Starts it with a log that nobody reads, as when the terminal behind it was closed.
+    pub(crate) fn launch_unheard(&mut self) {
+        self.launch_with(Stdio::piped());
+    }
+
+    fn launch_with(&mut self, log: impl Into<Stdio>) {
+        assert!(self.child.is_none(), "one daemon at a time");
+        let mut child = self.command().stderr(log).spawn().expect("swarmd starts");
+        drop(child.stderr.take());
         self.child = Some(child);
         eventually("a daemon that answers", || self.try_swarmctl("node ls"));
     }

@@ -285,7 +285,11 @@ fn on_a_terminal_the_view_is_drawn_in_place() {
     let mut dev = Dev { child, lines: said, said: Vec::new(), socket: String::new() };
     dev.line(|line| line == "SERVICE  RUNNING\r" || line == "SERVICE  RUNNING");
     dev.line(|line| line.starts_with("\u{1b}[") && line.contains("A\u{1b}[JSERVICE"));
+    let export = dev.said.iter().find_map(|line| line.trim_end().split_once("SWARM_SOCKET="));
+    export.expect("it says where it listens").1.clone_into(&mut dev.socket);
     dev.line(|line| line.starts_with("sample.1  RUNNING  ") && line.contains("http://127.0.0.1:"));
-    dev.interrupt();
+    // As when its window is closed.
+    kill(pid(&dev.child), Signal::SIGHUP).expect("it can be signalled");
     assert_eq!(ended(&mut dev.child).code(), Some(0));
+    assert!(!dev.folder().exists(), "its folder is gone");
 }
