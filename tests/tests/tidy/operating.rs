@@ -1,8 +1,8 @@
-//! `docs/operating.md` has every error that ends a daemon, by its exact words.
+//! `docs/operating.md` has every error that ends a daemon, by its exact words, and no other words.
 
 use std::fs;
 
-use crate::{assert_none, root};
+use crate::{assert_none, root, sources::sources};
 
 /// Where those errors are defined.
 const FILES: &[&str] = &[
@@ -31,6 +31,11 @@ const OF_CALLS: &[&str] = &[
     "it is not known whether the members have changed",
 ];
 
+/// A text of the source as it is printed: a line that is continued goes on after its indentation.
+fn joined(text: &str) -> String {
+    text.split("\\\n").map(str::trim_start).collect()
+}
+
 /// The texts of the errors of a file.
 fn texts(source: &str) -> Vec<String> {
     let attributes = source.split("#[error(").skip(1);
@@ -38,9 +43,7 @@ fn texts(source: &str) -> Vec<String> {
         .filter(|attribute| !attribute.starts_with("transparent"))
         .map(|attribute| {
             let text = attribute.split('"').nth(1).expect("an error has a text");
-            // A line that is continued goes on after its indentation.
-            let lines = text.split("\\\n").map(str::trim_start);
-            lines.collect::<String>()
+            joined(text)
         })
         .collect()
 }
@@ -69,4 +72,31 @@ fn every_error_of_a_daemon_is_explained() {
         }
     }
     assert_none("errors that docs/operating.md does not explain", &complaints);
+}
+
+/// The texts in the first column of the tables below a heading, up to the next of the same rank.
+fn quoted<'p>(page: &'p str, heading: &str) -> Vec<&'p str> {
+    let below = page.split(heading).nth(1).unwrap_or_else(|| panic!("no heading {heading:?}"));
+    let section = below.split("\n## ").next().unwrap_or_default();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn every_line_that_is_explained_is_one() {
+    let page = fs::read_to_string(root().join("docs/operating.md")).expect("it is there");
+    let said: String = sources()
+        .iter()
+        .filter(|source| !source.path.starts_with("tests/"))
+        .map(|source| joined(&source.text))
+        .collect();
+    let log = quoted(&page, "\n## The log\n");
+    let errors = quoted(&page, "\n## When it does not start, or ends\n");
+    assert!(log.len() > 10 && errors.len() > 30, "too few were found: the search is wrong");
+    let parts = |text: &&str| text.split('…').all(|part| said.contains(part.trim()));
+    let unknown: Vec<_> = log.into_iter().chain(errors).filter(|text| !parts(text)).collect();
+    assert_none(
+        "lines that nothing prints",
+        &unknown.into_iter().map(str::to_owned).collect::<Vec<_>>(),
+    );
 }
