@@ -9,6 +9,8 @@ pub mod allocator;
 pub mod ca;
 pub mod cluster;
 pub mod control;
+#[cfg(test)]
+mod damage;
 pub mod dispatcher;
 pub mod environment;
 pub mod leadership;

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::dev::{self, sample};
+
 /// Runs a node of a swarm: a manager with its own tasks.
 #[derive(Debug, Parser)]
 // The last of a repeated flag counts, as with SwarmKit.
@@ -40,10 +42,13 @@ pub struct Configuration {
 }
 
 /// Other ways to run.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run a throw-away swarm in the foreground, with a sample service to try things on
-    Dev,
+    Dev(dev::Options),
+    /// Be a task of the sample service
+    #[command(hide = true)]
+    SampleHttp(sample::Options),
 }
 
 /// Levels have more names than we use ourselves: those of SwarmKit lead to the nearest.
@@ -55,5 +60,61 @@ fn level(name: &str) -> Result<LevelFilter, String> {
         "debug" => Ok(LevelFilter::DEBUG),
         "trace" => Ok(LevelFilter::TRACE),
         _ => Err("must be one of error, warn, info, debug, trace".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn word() -> impl Strategy<Value = String> {
+        let flags = [
+            "-d",
+            "--log-level",
+            "--hostname=",
+            "--listen-remote-api",
+            "--listen-control-api",
+            "--join-addr",
+            "-v",
+            "--",
+            "dev",
+            "--replicas",
+            "--sample",
+            "sample-http",
+            "127.0.0.1:1",
+            "debug",
+            "-1",
+            "99999999999999999999",
+        ];
+        prop_oneof![prop::sample::select(flags.to_vec()).prop_map(str::to_owned), any::<String>()]
+    }
+
+    proptest! {
+        #[test]
+        fn no_command_line_panics(words in prop::collection::vec(word(), 0..6)) {
+            let words = ["swarmd".to_owned()].into_iter().chain(words);
+            if let Err(error) = Configuration::try_parse_from(words) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_of_swarmkit_is_one_of_ours() {
+        for (name, expected) in [
+            ("panic", Some(LevelFilter::ERROR)),
+            ("Fatal", Some(LevelFilter::ERROR)),
+            ("error", Some(LevelFilter::ERROR)),
+            ("WARNING", Some(LevelFilter::WARN)),
+            ("info", Some(LevelFilter::INFO)),
+            ("debug", Some(LevelFilter::DEBUG)),
+            ("trace", Some(LevelFilter::TRACE)),
+            ("", None),
+            ("off", None),
+        ] {
+            assert_eq!(level(name).ok(), expected, "{name}");
+        }
     }
 }

@@ -37,7 +37,7 @@ use crate::{
 const CERTIFICATES: &str = "certificates";
 const RAFT: &str = "raft";
 const WORKER: &str = "worker";
-const TASKS: &str = "worker/processes";
+pub(crate) const TASKS: &str = "worker/processes";
 
 /// How long the parts may take to stop. A write to a disk may take seconds, and is then lost as a
 /// power cut would lose it: unacknowledged.

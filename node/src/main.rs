@@ -1,18 +1,36 @@
 //! The daemon: reads the command line, runs the node, and says in one line why it ended.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    future::pending,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
+use futures_util::future::select_all;
 use node::{
     configuration::{Command, Configuration},
     daemon::Daemon,
-    dev, shim,
+    dev::{self, sample},
+    shim,
 };
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
+    time::sleep,
 };
+
+/// What asks a daemon to end.
+const ENDS_BY: [SignalKind; 2] = [SignalKind::interrupt(), SignalKind::terminate()];
+
+/// What asks a throw-away swarm to end: its terminal too, when that goes away.
+const DEV_ENDS_BY: [SignalKind; 3] =
+    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+
+/// Signals so close to each other are one request.
+const SAME_REQUEST_WITHIN: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     // Before anything else has opened a file or started a thread.
@@ -30,10 +48,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the last words, whatever the log level is")]
-            {
-                eprintln!("Error: {error:#}");
-            }
+            // The last words, whatever the log level is, and whether or not anybody hears them.
+            writeln!(io::stderr(), "Error: {error:#}").ok();
             ExitCode::FAILURE
         }
     }
@@ -45,18 +61,17 @@ fn wrong_usage(error: &clap::Error) -> String {
     text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()
 }
 
-fn run(configuration: Configuration) -> Result<()> {
+fn run(mut configuration: Configuration) -> Result<()> {
     if configuration.version {
-        #[expect(clippy::print_stdout, reason = "this is what was asked for")]
-        {
-            println!("swarmd {}", env!("CARGO_PKG_VERSION"));
-        }
+        writeln!(io::stdout(), "swarmd {}", env!("CARGO_PKG_VERSION")).ok();
         return Ok(());
     }
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(dev::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_max_level(configuration.log_level)
+        // It would panic where the log cannot be written, as when the terminal is gone.
+        .log_internal_errors(false)
         .init();
     if configuration.join_addr.is_some() || configuration.join_token.is_some() {
         bail!(
@@ -65,8 +80,14 @@ fn run(configuration: Configuration) -> Result<()> {
     }
     let runtime = Builder::new_multi_thread().enable_all().thread_name("pool").build()?;
     let ended = runtime.block_on(async {
-        match configuration.command {
-            Some(Command::Dev) => Box::pin(dev::run(configuration, asked_to_end()?)).await,
+        match configuration.command.take() {
+            Some(Command::Dev(options)) => {
+                let (asked, at_once) = (asked_to_end(&DEV_ENDS_BY)?, asked_again(&DEV_ENDS_BY)?);
+                Box::pin(dev::run(configuration, options, asked, at_once)).await
+            }
+            Some(Command::SampleHttp(options)) => {
+                sample::serve(options, asked_to_end(&ENDS_BY)?).await
+            }
             None => Box::pin(run_node(&configuration)).await,
         }
     });
@@ -76,7 +97,11 @@ fn run(configuration: Configuration) -> Result<()> {
 }
 
 async fn run_node(configuration: &Configuration) -> Result<()> {
-    let asked = asked_to_end()?;
+    let asked = asked_to_end(&ENDS_BY)?;
+    let asked = async {
+        asked.await;
+        tracing::info!("stopping; tasks run on");
+    };
     tokio::pin!(asked);
     let daemon = tokio::select! {
         biased;
@@ -86,16 +111,25 @@ async fn run_node(configuration: &Configuration) -> Result<()> {
     daemon.run(asked).await
 }
 
-/// Resolves at the first SIGINT or SIGTERM.
-fn asked_to_end() -> Result<impl Future<Output = ()> + Send> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+/// Resolves at the first of these signals from now on.
+fn asked_to_end(by: &[SignalKind]) -> Result<impl Future<Output = ()> + Send + use<>> {
+    let signals: io::Result<Vec<_>> = by.iter().map(|kind| signal(*kind)).collect();
+    let mut signals = signals.context("signals cannot be received")?;
     Ok(async move {
-        tokio::select! {
-            biased;
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+    })
+}
+
+/// Resolves when somebody who has asked once asks once more. What forwards signals may send the
+/// same one twice.
+fn asked_again(by: &'static [SignalKind]) -> Result<impl Future<Output = ()> + Send> {
+    let asked = asked_to_end(by)?;
+    Ok(async move {
+        asked.await;
+        sleep(SAME_REQUEST_WITHIN).await;
+        match asked_to_end(by) {
+            Ok(again) => again.await,
+            Err(_) => pending().await,
         }
-        tracing::info!("stopping; tasks run on");
     })
 }

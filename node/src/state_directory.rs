@@ -10,6 +10,9 @@ use std::{
 /// The file whose lock says that a daemon runs here; it holds that daemon's process id.
 const LOCK: &str = "swarmd.lock";
 
+/// A process id and the end of its line.
+const PROCESS_ID_BYTES_MAX: u64 = 16;
+
 /// Where SwarmKit keeps what this daemon cannot read: its raft log, its snapshots, and the
 /// database of an agent, in their present and their former places.
 const FOREIGN: &[&str] = &[
@@ -90,7 +93,8 @@ impl StateDirectory {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let process = lock.read_to_string(&mut text).ok().and(text.trim().parse().ok());
+                let read = lock.take(PROCESS_ID_BYTES_MAX).read_to_string(&mut text);
+                let process = read.ok().and(text.trim().parse().ok());
                 return Err(Error::InUse { path: path.to_owned(), process });
             }
             Err(TryLockError::Error(source)) => return Err(unwritable(source)),
@@ -165,6 +169,22 @@ mod tests {
         assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
         drop(first);
         StateDirectory::open(parent.path()).expect("free again");
+    }
+
+    #[test]
+    fn what_stands_in_the_lock_is_a_process_or_nothing() {
+        for (text, process) in [("17\n", Some(17)), ("", None), ("seventeen", None)] {
+            let parent = parent();
+            let _first = StateDirectory::open(parent.path()).expect("free");
+            fs::write(parent.path().join(LOCK), text).expect("written");
+            let error = StateDirectory::open(parent.path()).expect_err("taken");
+            assert!(matches!(error, Error::InUse { process: found, .. } if found == process));
+        }
+        let parent = parent();
+        let _first = StateDirectory::open(parent.path()).expect("free");
+        fs::write(parent.path().join(LOCK), vec![0xff; 1 << 20]).expect("written");
+        let error = StateDirectory::open(parent.path()).expect_err("taken");
+        assert!(matches!(error, Error::InUse { process: None, .. }));
     }
 
     #[test]

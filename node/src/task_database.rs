@@ -217,6 +217,8 @@ impl TaskDatabase for SledDatabase {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
     use super::*;
 
     fn folder() -> tempfile::TempDir {
@@ -321,5 +323,70 @@ mod tests {
         assert!(database.db.borrow().is_none(), "whoever failed once fails for ever");
         database.write(vec![DatabaseChange::PutTask(task("b"))]).await.expect("written");
         assert_eq!(database.load().await.expect("read").len(), 2);
+    }
+
+    /// The files of a database, of which sled makes some folders.
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let entries =
+            fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("one").path());
+        let (folders, mut found): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+        found.extend(folders.iter().flat_map(|folder| files(folder)));
+        found.sort();
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn no_record_panics(
+            bytes: Vec<u8>, changes in vec(any::<(Index, u8)>(), 1..6), message: String,
+        ) {
+            let _ = Record::decode(&*bytes);
+            let record = Record {
+                task: Some((*task("a")).clone()),
+                status: Some(status(&message)),
+                assigned: true,
+            };
+            let mut damaged = record.encode_to_vec();
+            prop_assert_eq!(&Record::decode(&*damaged), &Ok(record));
+            for (at, by) in changes {
+                let at = at.index(damaged.len());
+                damaged[at] = by;
+            }
+            let _ = Record::decode(&*damaged);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever happened to its files, a daemon starts: with the tasks, or without them.
+        #[test]
+        fn no_damage_to_its_files_keeps_a_daemon_from_starting(
+            file: Index, changes in vec(any::<(Index, u8)>(), 1..40), kept: Option<Index>,
+        ) {
+            let folder = folder();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("one");
+            let database = SledDatabase::open(folder.path()).expect("a new one");
+            let written = database.write(vec![DatabaseChange::PutTask(task("a"))]);
+            runtime.block_on(written).expect("written");
+            drop(database);
+            let files = files(&folder.path().join("tasks"));
+            let file = &files[file.index(files.len())];
+            let mut bytes = fs::read(file).expect("it is there");
+            if !bytes.is_empty() {
+                // What is written lies at the beginning.
+                let used = bytes.len().min(4096);
+                for (at, by) in changes {
+                    bytes[at.index(used)] = by;
+                }
+                if let Some(kept) = kept {
+                    bytes.truncate(kept.index(bytes.len()));
+                }
+            }
+            fs::write(file, bytes).expect("damaged");
+            let database = SledDatabase::open(folder.path()).expect("it is set aside");
+            let tasks = runtime.block_on(database.load()).expect("read");
+            prop_assert!(tasks.len() <= 1);
+        }
     }
 }

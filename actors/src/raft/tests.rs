@@ -1,6 +1,7 @@
 //! Peers with production logs on simulated disks, alone and as three.
 
 mod decisions;
+mod decoders;
 mod members;
 mod rig;
 mod saving;

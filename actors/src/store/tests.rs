@@ -1,5 +1,6 @@
 //! The rules of store-and-raft §1 to §4, and the equality of writing and applying.
 
+mod decoders;
 mod memory;
 mod rows;
 

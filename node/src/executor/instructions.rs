@@ -265,6 +265,8 @@ fn milliseconds(period: &prost_types::Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn task(container: wire::ContainerSpec) -> wire::Task {
@@ -553,6 +555,33 @@ mod tests {
             let period = prost_types::Duration { seconds, nanos };
             let container = wire::ContainerSpec { stop_grace_period: Some(period), ..sleep() };
             assert_eq!(read(container).unwrap().grace_period_ms, expected, "{seconds} {nanos}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_spec_panics(
+            texts in any::<[String; 4]>(), numbers in any::<[i64; 3]>(), nanos: i32, retries: i32,
+        ) {
+            let [stop_signal, name, check, env] = texts;
+            let [soft, hard, seconds] = numbers;
+            let period = Some(prost_types::Duration { seconds, nanos });
+            let container = wire::ContainerSpec {
+                stop_signal: if nanos % 2 == 0 { String::new() } else { stop_signal },
+                ulimits: vec![wire::container_spec::Ulimit { name, soft, hard }],
+                env: vec![format!("A={{{{{env}}}}}")],
+                stop_grace_period: period,
+                healthcheck: Some(wire::HealthConfig {
+                    test: vec!["CMD-SHELL".into(), check],
+                    interval: period,
+                    retries,
+                    ..Default::default()
+                }),
+                ..sleep()
+            };
+            if let Err(refused) = read(container) {
+                prop_assert!(!refused.to_string().is_empty());
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -14,6 +14,9 @@ const CERTIFICATE: &str = "swarm-node.crt";
 /// A certificate whose key may not have been written yet.
 const COMING_CERTIFICATE: &str = ".swarm-node.crt";
 const KEY: &str = "swarm-node.key";
+
+/// No file of an identity, headers and bundles included, comes near it.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 const FOR_ALL: u32 = 0o644;
 const FOR_OWNER: u32 = 0o600;
@@ -113,9 +116,16 @@ impl Files {
 
 /// Reads a file; `None` when there is none.
 pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let text = format!("it is larger than {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
+    Ok(Some(bytes))
 }

@@ -374,6 +374,18 @@ fn every_missing_or_damaged_file_is_named() {
 }
 
 #[test]
+fn no_file_is_read_without_an_end() {
+    for name in ["swarm-root-ca.crt", "swarm-node.crt", "swarm-node.key"] {
+        let world = World::new();
+        world.open().expect("bootstrapped");
+        world.write(name, vec![b'\n'; 3 << 20]);
+        let error = refused(&world);
+        let source = std::error::Error::source(&error).expect("why").to_string();
+        assert_eq!(source, "it is larger than 1048576 bytes", "{error}");
+    }
+}
+
+#[test]
 fn a_manager_without_a_data_key_is_refused() {
     let world = World::new();
     let mut key_file = world.open().expect("bootstrapped").key_file;
@@ -437,6 +449,26 @@ proptest! {
         let damaged = key_file::plain_pem("CERTIFICATE", &der);
         if let Ok(chain) = Chain::parse(damaged.as_bytes()) {
             prop_assert!(chain.verify(root.certificate_pem.as_bytes(), &NOW).is_err());
+        }
+    }
+
+    #[test]
+    fn no_root_and_no_key_panic(bytes: String, at: prop::sample::Index, with in "[ -~]") {
+        let root = authority();
+        let change = |text: &str| {
+            let at = at.index(text.len());
+            format!("{}{with}{}", &text[..at], &text[at + 1..])
+        };
+        let (certificate, key) = (&root.certificate_pem, root.key_pem());
+        let read = |certificate: &str, key: &str| Authority::read(certificate.to_owned(), key);
+        prop_assert!(read(certificate, &key).is_ok());
+        for (certificate, key) in [
+            (change(certificate), key.clone()),
+            (certificate.clone(), change(&key)),
+            (bytes.clone(), key.clone()),
+            (certificate.clone(), bytes),
+        ] {
+            let _ = read(&certificate, &key);
         }
     }
 }

@@ -237,3 +237,24 @@ fn sync_directory(path: &Path) -> Result<(), Error> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shim_had_to_say_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = TaskDirectory::new(folder.path().to_owned());
+        assert_eq!(directory.trouble(), None);
+        for (said, shown) in [
+            (&b""[..], None),
+            (b" \n\n", None),
+            (b"no\n  room\n", Some("no room")),
+            (b"\xff\xfe\n", Some("\u{fffd}\u{fffd}")),
+        ] {
+            fs::write(folder.path().join(TROUBLE), said).unwrap();
+            assert_eq!(directory.trouble().as_deref(), shown, "{said:?}");
+        }
+    }
+}

@@ -126,6 +126,8 @@ fn find_group(name: &str) -> Result<Gid, Error> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn look_up(user: &str, groups: &[&str]) -> Result<(u32, u32), String> {
@@ -159,5 +161,13 @@ mod tests {
         let groups = ["17", "18", "17"].map(str::to_owned);
         let rights = Rights::look_up("4000000001", &groups).unwrap();
         assert_eq!(rights.groups, [4_000_000_001, 17, 18].map(Gid::from_raw));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(user: String, group: String) {
+            let _ = Rights::look_up(&format!("{user}:{group}"), &[group]);
+            let _ = Rights::look_up(&user, &[]);
+        }
     }
 }

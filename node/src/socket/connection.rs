@@ -174,3 +174,35 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// What comes through of these bytes; nothing when they do not begin as HTTP/2 does.
+    fn through(first: usize, bytes: &[u8]) -> Option<Vec<u8>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("one");
+        runtime.block_on(async {
+            let (read, rest) = bytes.split_at(first.min(bytes.len()));
+            let mut stream = after_preface(read.to_vec(), rest).await.ok()?;
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).await.ok()?;
+            Some(all)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn only_what_begins_as_http2_comes_through_and_then_all_of_it(
+            kept in 0..=PREFACE.len(), behind in vec(any::<u8>(), 0..64),
+        ) {
+            let bytes = [&PREFACE[..kept], &behind].concat();
+            let expected = bytes.starts_with(PREFACE).then(|| bytes.clone());
+            prop_assert_eq!(&through(1, &bytes), &expected);
+            prop_assert_eq!(through(0, &bytes), expected);
+            prop_assert_eq!(through(1, &behind), None, "few bytes are no beginning by chance");
+        }
+    }
+}

@@ -12,11 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper_util::rt::TokioIo;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
 
 /// How long anything may take on a slow, busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,6 +64,17 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// A connection to a control socket, as programs other than `swarmctl` have it.
+pub(crate) async fn connect(socket: impl Into<PathBuf>) -> Channel {
+    let socket = socket.into();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::from_static("http://swarm-manager");
+    endpoint.connect_with_connector(connector).await.expect("it listens")
+}
+
 /// A daemon, and the way to talk to it.
 pub(crate) struct Daemon {
     folder: TempDir,
@@ -84,19 +98,34 @@ impl Daemon {
     /// Starts it again on the same state directory, and waits until it answers.
     pub(crate) fn launch(&mut self) {
         self.spawn();
-        eventually("a daemon that answers", || self.try_swarmctl("node ls"));
+        self.await_answer();
     }
 
     /// Starts it again on the same state directory.
     pub(crate) fn spawn(&mut self) {
-        assert!(self.child.is_none(), "one daemon at a time");
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.folder.path().join("swarmd.log"))
             .expect("the log can be written");
-        let child = self.command().stderr(log).spawn().expect("swarmd starts");
+        self.spawn_with(log);
+    }
+
+    /// Starts it with a log that nobody reads, as when the terminal behind it was closed.
+    pub(crate) fn launch_unheard(&mut self) {
+        self.spawn_with(Stdio::piped());
+        self.await_answer();
+    }
+
+    fn spawn_with(&mut self, log: impl Into<Stdio>) {
+        assert!(self.child.is_none(), "one daemon at a time");
+        let mut child = self.command().stderr(log).spawn().expect("swarmd starts");
+        drop(child.stderr.take());
         self.child = Some(child);
+    }
+
+    fn await_answer(&self) {
+        eventually("a daemon that answers", || self.try_swarmctl("node ls"));
     }
 
     /// The command line of a daemon on this state directory.
@@ -275,7 +304,7 @@ pub(crate) fn error_line(said: &str) -> &str {
 }
 
 /// The living processes whose command line fits.
-fn processes(fits: impl Fn(&[&str]) -> bool) -> Vec<i32> {
+pub(crate) fn processes(fits: impl Fn(&[&str]) -> bool) -> Vec<i32> {
     let entries = fs::read_dir("/proc").expect("this is Linux").filter_map(Result::ok);
     let mut found: Vec<_> = entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -1,5 +1,7 @@
 //! Killing the daemon, its shims and its tasks, in any order.
 
+use std::process::Stdio;
+
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -141,4 +143,19 @@ fn nothing_acknowledged_is_lost() {
         let services = daemon.swarmctl("service ls -q").lines().count();
         assert_eq!(services, (round + 1) * 4, "after kill number {round}");
     }
+}
+
+#[test]
+fn a_daemon_whose_log_nobody_reads_runs_on() {
+    let mut daemon = Daemon::idle();
+    daemon.launch_unheard();
+    daemon.swarmctl("service create --name web --image host --command sleep --args 100115");
+    daemon.await_processes("100115", 1);
+    assert_eq!(daemon.end(Signal::SIGTERM).code(), Some(0));
+    // Nor does it matter to its last words.
+    let mut command = daemon.command();
+    let wrong = command.args(["--join-addr", "10.0.0.1:4242"]).stderr(Stdio::piped());
+    let mut child = wrong.spawn().expect("swarmd starts");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
 }

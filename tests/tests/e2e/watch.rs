@@ -2,29 +2,19 @@
 
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use protocol::wire::{
     Version, WatchMessage, WatchRequest, object::Object, watch_client::WatchClient,
     watch_request::WatchEntry,
 };
-use tokio::{net::UnixStream, time::timeout};
-use tonic::{
-    Streaming,
-    transport::{Channel, Endpoint},
-};
+use tokio::time::timeout;
+use tonic::Streaming;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, connect};
 
 const CREATE: i32 = 1;
 
 async fn watch(daemon: &Daemon, resume_from: Option<u64>) -> Streaming<WatchMessage> {
-    let socket = daemon.socket();
-    let connect = tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    let endpoint = Endpoint::from_static("http://swarm-manager");
-    let channel: Channel = endpoint.connect_with_connector(connect).await.expect("it listens");
+    let channel = connect(daemon.socket()).await;
     let entry = WatchEntry { kind: "service".to_owned(), action: CREATE, ..WatchEntry::default() };
     let resume_from = resume_from.map(|index| Version { index });
     let request = WatchRequest { entries: vec![entry], resume_from, ..WatchRequest::default() };

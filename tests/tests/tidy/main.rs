@@ -2,6 +2,8 @@
 //! the tree of dependencies may hold.
 
 mod crates;
+mod decoders;
+mod operating;
 mod sources;
 
 use std::path::{Path, PathBuf};

@@ -10,12 +10,17 @@ use crate::{assert_none, root};
 const LINES_MAX: usize = 600;
 
 /// A source file with its path relative to the workspace.
-struct Source {
-    path: String,
-    text: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl Source {
+    /// The text up to the tests that stand below it.
+    pub(crate) fn shipped(&self) -> &str {
+        self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+    }
+
     /// The lines outside comments, numbered from one.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text
@@ -26,7 +31,7 @@ impl Source {
     }
 }
 
-fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     for member in ["protocol", "actors", "node", "cli", "tests"] {
         collect(&root().join(member), &mut found);

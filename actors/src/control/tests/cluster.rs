@@ -31,7 +31,7 @@ fn tokens() -> JoinTokens {
 }
 
 /// A cluster whose root was given by its operator.
-fn stored() -> View {
+pub(super) fn stored() -> View {
     let cluster = wire::Cluster {
         id: "c1".to_owned(),
         spec: Some(authority(|config| {
@@ -54,7 +54,7 @@ fn stored() -> View {
     write(&View::default(), |transaction| transaction.create(Cluster::from(cluster))).unwrap()
 }
 
-fn update(
+pub(super) fn update(
     view: &View,
     version: u64,
     spec: ClusterSpec,

@@ -44,7 +44,7 @@ fn node(id: &str, memory_bytes: i64, availability: Availability) -> Node {
 const MIB: i64 = 1 << 20;
 
 /// A node that is drained, and a small one that takes tasks.
-fn nodes() -> View {
+pub(super) fn nodes() -> View {
     write(&View::default(), |transaction| {
         transaction.create(node("drained", 64 * MIB, Availability::Drain))?;
         transaction.create(node("small", 32 * MIB, Availability::Active))
@@ -74,7 +74,10 @@ fn ask(view: &View, request: PlanRequest) -> Result<(Vec<PlannedTask>, u64, u64)
     Ok((answer.tasks, answer.kept, answer.left_out))
 }
 
-fn plan_new(view: &View, spec: ServiceSpec) -> Result<(Vec<PlannedTask>, u64, u64), Error> {
+pub(super) fn plan_new(
+    view: &View,
+    spec: ServiceSpec,
+) -> Result<(Vec<PlannedTask>, u64, u64), Error> {
     ask(view, PlanRequest { spec: Some(spec), ..PlanRequest::default() })
 }
 

@@ -1,6 +1,7 @@
 //! Every check with its text and its code, every change, and what lists return.
 
 mod cluster;
+mod decoders;
 mod extension;
 mod foresight;
 mod image;
