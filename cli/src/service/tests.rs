@@ -1,5 +1,7 @@
 //! What flags make of a spec.
 
+use std::time::Duration;
+
 use clap::Parser;
 use protocol::wire::{
     ContainerSpec, Service, ServiceSpec, restart_policy::RestartCondition, service_spec::Mode,
@@ -150,4 +152,24 @@ fn references_are_read_before_a_manager_is_asked() {
         typed("update web --add-config :b").err().unwrap().to_string(),
         "invalid config name provided"
     );
+}
+
+#[test]
+fn waiting_has_an_end_that_can_be_set() {
+    let check = |flags: &str, is_terminal, expected: Option<Duration>| {
+        let Ok(Prepared::Update { manner, .. }) = typed(&format!("update web {flags}")) else {
+            panic!("an update was typed");
+        };
+        assert_eq!(manner.wait(is_terminal), expected, "{flags}");
+    };
+    check("", false, None);
+    check("", true, Some(Duration::from_secs(600)));
+    check("--wait", false, Some(Duration::from_secs(600)));
+    check("--wait=false", true, None);
+    check("--wait-timeout 90s", false, Some(Duration::from_secs(90)));
+    check("--wait-timeout 90s --wait=false", true, None);
+    check("--wait-timeout 0", false, Some(Duration::MAX));
+    let error = Typed::try_parse_from(["service", "update", "web", "--wait-timeout", "-1s"]);
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("the time must not be negative"), "{error}");
 }
