@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::{
     advice,
+    arguments::Connection,
     connect::Client,
     error::Error,
     output::{self, Format, Listing, Output, json},
@@ -56,7 +57,8 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) async fn run(command: Command, mut client: Client) -> Result<(), Error> {
+pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(), Error> {
+    let mut client = Client::open(connection).await?;
     match command {
         Command::Ls { all, listing: Listing { quiet, output } } => {
             let filters = Some(output::tasks(&mut client, &output.filter).await?);

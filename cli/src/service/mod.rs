@@ -11,18 +11,17 @@ mod tests;
 use clap::Subcommand;
 use protocol::wire::{
     ListNodesRequest, ListServicesRequest, ListTasksRequest, NodeStatus, RemoveServiceRequest,
-    Service, ServiceSpec, Task, TaskState, list_services_request, list_tasks_request,
-    node_status::State, service_spec::Mode,
+    Service, Task, TaskState, list_tasks_request, node_status::State, service_spec::Mode,
 };
 use serde_json::json;
 
-use self::change::Manner;
 use crate::{
     advice,
+    arguments::Connection,
     connect::Client,
     error::Error,
     output::{self, Format, Listing, Output, json},
-    service::flags::{Changes, Create, References, Update},
+    service::flags::{Create, Update},
     task,
     text::{
         self,
@@ -76,68 +75,42 @@ pub(crate) enum Command {
     },
 }
 
-/// A command whose flags were checked before any manager is asked.
-#[allow(clippy::large_enum_variant, reason = "one value, used once")]
-pub(crate) enum Prepared {
-    Create { spec: ServiceSpec, references: References, manner: Manner },
-    Explain { service: String, format: Format },
-    Logs { services: Vec<String>, follow: bool },
-    Ls { listing: Listing, filters: list_services_request::Filters },
-    Inspect { service: String, all: bool, output: Output },
-    Update { service: String, changes: Changes, references: References, manner: Manner },
-    Remove { service: String },
-}
-
-/// Checks the flags.
-pub(crate) fn prepare(command: Command) -> Result<Prepared, Error> {
-    Ok(match command {
-        Command::Create(create) => {
-            let manner = create.manner;
-            let (spec, references) = create.spec()?;
-            Prepared::Create { spec, references, manner }
-        }
-        Command::Explain { service, format } => Prepared::Explain { service, format },
-        Command::Logs { services, follow } => Prepared::Logs { services, follow },
-        Command::Ls(listing) => {
-            let filters = output::services(&listing.output.filter)?;
-            Prepared::Ls { listing, filters }
-        }
-        Command::Inspect { service, all, output } => Prepared::Inspect { service, all, output },
-        Command::Update(update) => {
-            let manner = update.manner;
-            let (service, changes, references) = update.changes()?;
-            Prepared::Update { service, changes, references, manner }
-        }
-        Command::Remove { service } => Prepared::Remove { service },
-    })
-}
-
-pub(crate) async fn run(command: Prepared, mut client: Client) -> Result<(), Error> {
+/// Checks the flags, then asks a manager.
+pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(), Error> {
+    let client = Client::open(connection);
     match command {
-        Prepared::Create { spec, references, manner } => {
-            Box::pin(change::create(&mut client, spec, &references, manner)).await?;
+        Command::Create(flags) => {
+            let manner = flags.manner;
+            let (spec, references) = flags.spec()?;
+            Box::pin(change::create(&mut client.await?, spec, &references, manner)).await
         }
-        Prepared::Explain { service, format } => {
-            advice::explain_service(&mut client, &service, format).await?;
+        Command::Explain { service, format } => {
+            advice::explain_service(&mut client.await?, &service, format).await
         }
-        Prepared::Logs { services, follow } => {
-            Box::pin(logs::print(&mut client, &services, follow)).await?;
+        Command::Logs { services, follow } => {
+            Box::pin(logs::print(&mut client.await?, &services, follow)).await
         }
-        Prepared::Ls { listing, filters } => ls(&mut client, &listing, filters).await?,
-        Prepared::Inspect { service, all, output } => {
-            inspect(&mut client, &service, all, &output).await?;
+        Command::Ls(listing) => {
+            let filters = Some(output::services(&listing.output.filter)?);
+            ls(&mut client.await?, &listing, ListServicesRequest { filters }).await
         }
-        Prepared::Update { service, changes, references, manner } => {
+        Command::Inspect { service, all, output } => {
+            inspect(&mut client.await?, &service, all, &output).await
+        }
+        Command::Update(flags) => {
+            let manner = flags.manner;
+            let (service, changes, references) = flags.changes()?;
+            let mut client = client.await?;
             let outcome = change::update(&mut client, &service, &changes, &references, manner);
-            Box::pin(outcome).await?;
+            Box::pin(outcome).await
         }
-        Prepared::Remove { service } => {
+        Command::Remove { service } => {
+            let mut client = client.await?;
             let service_id = client.service(&service).await?.id;
             client.control.remove_service(RemoveServiceRequest { service_id }).await?;
-            text::print(&format!("{service}\n"))?;
+            text::print(&format!("{service}\n"))
         }
     }
-    Ok(())
 }
 
 /// The name of a service.
@@ -149,9 +122,8 @@ pub(crate) fn name(service: &Service) -> &str {
 async fn ls(
     client: &mut Client,
     listing: &Listing,
-    filters: list_services_request::Filters,
+    request: ListServicesRequest,
 ) -> Result<(), Error> {
-    let request = ListServicesRequest { filters: Some(filters) };
     let services = client.control.list_services(request).await?.into_inner().services;
     if listing.quiet {
         let ids: String = services.iter().map(|service| format!("{}\n", service.id)).collect();
