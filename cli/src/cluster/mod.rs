@@ -94,7 +94,8 @@ async fn update(client: &mut Client, name: &str, changes: &Changes) -> Result<()
 }
 
 async fn unlock_key(client: &mut Client) -> Result<String, Error> {
-    let answer = client.authority.get_unlock_key(GetUnlockKeyRequest {}).await?.into_inner();
+    let answer = client.authority.get_unlock_key(GetUnlockKeyRequest {}).await;
+    let answer = answer.map_err(|status| Error::of_call("unlock keys", status))?.into_inner();
     if answer.unlock_key.is_empty() {
         return Ok("Managers not auto-locked\n".to_owned());
     }
