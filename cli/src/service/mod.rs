@@ -8,10 +8,13 @@ pub(crate) mod page;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use protocol::wire::{
-    ListNodesRequest, ListServicesRequest, ListTasksRequest, NodeStatus, RemoveServiceRequest,
-    Service, Task, TaskState, list_tasks_request, node_status::State, service_spec::Mode,
+    ListNodesRequest, ListServiceStatusesRequest, ListServicesRequest, ListTasksRequest, Node,
+    RemoveServiceRequest, Service, Task, TaskState, list_tasks_request, node_status::State,
+    service_spec::Mode,
 };
 use serde_json::json;
 
@@ -132,32 +135,50 @@ async fn ls(
     if listing.output.format == Format::Json {
         return json::print(&json::all("Service", &services));
     }
-    let tasks = client.control.list_tasks(ListTasksRequest::default()).await?.into_inner().tasks;
-    let nodes = client.control.list_nodes(ListNodesRequest::default()).await?.into_inner().nodes;
-    let down = |status: Option<&NodeStatus>| status.is_some_and(|s| s.state() == State::Down);
-    let down: Vec<_> = nodes
-        .iter()
-        .filter(|node| down(node.status.as_ref()))
-        .map(|node| node.id.as_str())
-        .collect();
+    let running = running(client, &services).await?;
     let mut table = Table::new(&["ID", "Name", "Image", "Replicas"]);
     for service in &services {
-        let running = tasks
-            .iter()
-            .filter(|task| task.service_id == service.id && !down.contains(&&*task.node_id));
-        let replicas = replicas(service, count_running(running));
-        table.row(&[&service.id, name(service), page::image(service), &replicas]);
+        let running = running.get(&service.id).copied().unwrap_or_default();
+        table.row(&[&service.id, name(service), page::image(service), &replicas(service, running)]);
     }
     text::print(&table.align(Layout::LIST))
 }
 
-fn count_running<'a>(tasks: impl Iterator<Item = &'a Task>) -> usize {
-    let running = TaskState::Running as i32;
-    tasks.filter(|task| task.status.as_ref().is_some_and(|status| status.state == running)).count()
+/// How many tasks of each service run, on nodes that are not down. A manager counts all that run,
+/// so that no listing of all tasks is needed.
+async fn running(
+    client: &mut Client,
+    services: &[Service],
+) -> Result<BTreeMap<String, u64>, Error> {
+    let services = services.iter().map(|service| service.id.clone()).collect();
+    let request = ListServiceStatusesRequest { services };
+    let statuses = client.control.list_service_statuses(request).await?.into_inner().statuses;
+    let running = statuses.into_iter().map(|status| (status.service_id, status.running_tasks));
+    let mut running: BTreeMap<_, _> = running.collect();
+    let nodes = client.control.list_nodes(ListNodesRequest::default()).await?.into_inner().nodes;
+    let down = |node: &Node| node.status.as_ref().is_some_and(|s| s.state() == State::Down);
+    let node_ids: Vec<_> = nodes.into_iter().filter(down).map(|node| node.id).collect();
+    if !node_ids.is_empty() {
+        let filters = list_tasks_request::Filters { node_ids, ..Default::default() };
+        for task in tasks(client, filters).await?.iter().filter(|task| is_running(task)) {
+            if let Some(running) = running.get_mut(&task.service_id) {
+                *running = running.saturating_sub(1);
+            }
+        }
+    }
+    Ok(running)
+}
+
+fn is_running(task: &Task) -> bool {
+    task.status.as_ref().is_some_and(|status| status.state() == TaskState::Running)
+}
+
+fn count_running(tasks: &[Task]) -> u64 {
+    tasks.iter().filter(|task| is_running(task)).count() as u64
 }
 
 /// How many tasks run of how many that should.
-fn replicas(service: &Service, running: usize) -> String {
+fn replicas(service: &Service, running: u64) -> String {
     match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
         Some(Mode::Replicated(mode)) => format!("{running}/{}", mode.replicas),
         Some(Mode::Global(_)) => "global".to_owned(),
@@ -180,8 +201,8 @@ async fn inspect(client: &mut Client, name: &str, all: bool, output: &Output) ->
     }
     let every = list_tasks_request::Filters { service_ids: of_service, ..Default::default() };
     let running = match output.filter[..] {
-        [] => count_running(tasks.iter()),
-        _ => count_running(self::tasks(client, every).await?.iter()),
+        [] => count_running(&tasks),
+        _ => count_running(&self::tasks(client, every).await?),
     };
     text::print(&page::page(&service, &replicas(&service, running)))?;
     task::print_below(client, tasks, all).await
