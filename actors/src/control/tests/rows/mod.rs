@@ -2,6 +2,7 @@
 //! has one answer. Of two mistakes the row that comes first is told.
 
 mod cluster;
+mod node;
 mod service;
 
 use super::{NOW, View, named, refusal, spec, write};
