@@ -32,6 +32,16 @@ pub(super) struct Seen {
     pub(super) tasks: Vec<Task>,
     /// The tasks that are what the service asks for now.
     pub(super) up_to_date: BTreeSet<String>,
+    /// Of the nodes with tasks that should stop, those that are down or gone: nobody hears from them
+    /// whether they do.
+    pub(super) lost_nodes: BTreeSet<String>,
+}
+
+impl Seen {
+    /// The tasks that run and should not any more.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(|task| !is_wanted(task) && state(task) == TaskState::Running)
+    }
 }
 
 /// What is to be thought of it.
@@ -178,8 +188,7 @@ fn is_updating(service: &Service) -> bool {
 /// A task that should not run any more and still does: its process may be gone only after the time
 /// that it is given to stop.
 fn leaving(seen: &Seen) -> Option<Verdict> {
-    let runs = |task: &&Task| !is_wanted(task) && state(task) == TaskState::Running;
-    let task = seen.tasks.iter().find(runs)?;
+    let task = seen.leaving().find(|task| !seen.lost_nodes.contains(&task.node_id))?;
     let given = match task.spec.as_ref().and_then(|spec| spec.runtime.as_ref()) {
         Some(Runtime::Container(container)) => container.stop_grace_period,
         Some(Runtime::Attachment(_) | Runtime::Generic(_)) | None => None,

@@ -8,12 +8,15 @@ mod picture;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
+    error::Error as _,
     io::{IsTerminal, Write},
     time::Duration,
 };
 
 use protocol::wire::{
-    GetServiceRequest, ListServiceStatusesRequest, ListTasksRequest, list_tasks_request,
+    GetNodeRequest, GetServiceRequest, ListServiceStatusesRequest, ListTasksRequest,
+    list_tasks_request, node_status::State,
 };
 use tokio::time::{Instant, sleep};
 use tonic::Code;
@@ -57,6 +60,9 @@ pub(crate) async fn wait(client: &mut Client, wait: Wait<'_>) -> Result<(), Erro
         Err(Error::Failed(why)) => {
             Err(Error::Failed(format!("{why}; `swarmctl service explain {name}` tells more")))
         }
+        Err(error @ Error::Status(_)) => {
+            Err(Error::Failed(format!("no longer waiting for {name}: {error}")))
+        }
         outcome => outcome,
     }
 }
@@ -72,7 +78,10 @@ async fn watch(client: &mut Client, id: &str, waits_for: &mut String) -> Result<
                 slots = judgement::slots(&seen);
                 patience.look(&seen, start.elapsed())
             }
-            Err(Error::Status(status)) if status.code() == Code::Unavailable => {
+            // A connection that is lost is lost for good; a manager that answers may find a leader.
+            Err(Error::Status(status))
+                if status.code() == Code::Unavailable && status.source().is_none() =>
+            {
                 patience.silence(status.message(), start.elapsed())
             }
             Err(error) => return Err(error),
@@ -107,10 +116,30 @@ async fn look(client: &mut Client, id: &str) -> Result<Seen, Error> {
     let tasks = client.control.list_tasks(request).await?.into_inner().tasks;
     let request = ListTasksRequest { filters: Some(newest) };
     let newest = client.control.list_tasks(request).await?.into_inner().tasks;
-    Ok(Seen {
+    let mut seen = Seen {
         service: service.unwrap_or_default(),
         desired: statuses.first().map_or(0, |status| status.desired_tasks),
         tasks,
         up_to_date: newest.into_iter().map(|task| task.id).collect(),
-    })
+        lost_nodes: BTreeSet::new(),
+    };
+    let nodes: BTreeSet<_> = seen.leaving().map(|task| task.node_id.clone()).collect();
+    for node_id in nodes {
+        if is_lost(client, &node_id).await? {
+            seen.lost_nodes.insert(node_id);
+        }
+    }
+    Ok(seen)
+}
+
+async fn is_lost(client: &mut Client, node_id: &str) -> Result<bool, Error> {
+    let request = GetNodeRequest { node_id: node_id.to_owned() };
+    match client.control.get_node(request).await {
+        Ok(answer) => {
+            let status = answer.into_inner().node.and_then(|node| node.status);
+            Ok(status.is_some_and(|status| status.state() == State::Down))
+        }
+        Err(status) if status.code() == Code::NotFound => Ok(true),
+        Err(status) => Err(status.into()),
+    }
 }

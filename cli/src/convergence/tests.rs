@@ -86,7 +86,12 @@ fn it_has_not_converged_while_what_should_stop_still_runs() {
     let leaving = task("c", 3, Shutdown, Running, "");
     let why = "task c in slot 3 does not stop".to_owned();
     let stuck = Verdict::Stuck { why, patience: PATIENCE + STOP_GRACE_PERIOD };
-    assert_eq!(judge(&seen(vec![running("a", 1), running("b", 2), leaving])), stuck);
+    let mut seen = seen(vec![running("a", 1), running("b", 2), leaving]);
+    assert_eq!(judge(&seen), stuck);
+    seen.lost_nodes.insert("n1".to_owned());
+    assert_eq!(judge(&seen), stuck, "its node is another one");
+    seen.tasks[2].node_id = "n1".to_owned();
+    assert_eq!(judge(&seen), runs(&["a", "b"]), "nobody will hear of it");
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use clap::Subcommand;
 use protocol::wire::{
     ListNodesRequest, ListServiceStatusesRequest, ListServicesRequest, ListTasksRequest, Node,
-    RemoveServiceRequest, Service, Task, TaskState, list_tasks_request, node_status::State,
-    service_spec::Mode,
+    RemoveServiceRequest, Service, Task, TaskState, list_service_statuses_response::ServiceStatus,
+    list_tasks_request, node_status::State, service_spec::Mode,
 };
 use serde_json::json;
 
@@ -144,8 +144,7 @@ async fn ls(
     text::print(&table.align(Layout::LIST))
 }
 
-/// How many tasks of each service run, on nodes that are not down. A manager counts all that run,
-/// so that no listing of all tasks is needed.
+/// How many tasks of each service run. The manager counts them, so that it need not send them all.
 async fn running(
     client: &mut Client,
     services: &[Service],
@@ -153,20 +152,29 @@ async fn running(
     let services = services.iter().map(|service| service.id.clone()).collect();
     let request = ListServiceStatusesRequest { services };
     let statuses = client.control.list_service_statuses(request).await?.into_inner().statuses;
-    let running = statuses.into_iter().map(|status| (status.service_id, status.running_tasks));
-    let mut running: BTreeMap<_, _> = running.collect();
     let nodes = client.control.list_nodes(ListNodesRequest::default()).await?.into_inner().nodes;
     let down = |node: &Node| node.status.as_ref().is_some_and(|s| s.state() == State::Down);
     let node_ids: Vec<_> = nodes.into_iter().filter(down).map(|node| node.id).collect();
-    if !node_ids.is_empty() {
-        let filters = list_tasks_request::Filters { node_ids, ..Default::default() };
-        for task in tasks(client, filters).await?.iter().filter(|task| is_running(task)) {
-            if let Some(running) = running.get_mut(&task.service_id) {
-                *running = running.saturating_sub(1);
-            }
+    let lost = match node_ids.is_empty() {
+        true => Vec::new(),
+        false => {
+            let filters = list_tasks_request::Filters { node_ids, ..Default::default() };
+            tasks(client, filters).await?
+        }
+    };
+    Ok(without_lost(statuses, &lost))
+}
+
+/// What the manager counts, without the tasks on nodes that are down: nobody knows of these.
+fn without_lost(statuses: Vec<ServiceStatus>, lost: &[Task]) -> BTreeMap<String, u64> {
+    let running = statuses.into_iter().map(|status| (status.service_id, status.running_tasks));
+    let mut running: BTreeMap<_, _> = running.collect();
+    for task in lost.iter().filter(|task| is_running(task)) {
+        if let Some(running) = running.get_mut(&task.service_id) {
+            *running = running.saturating_sub(1);
         }
     }
-    Ok(running)
+    running
 }
 
 fn is_running(task: &Task) -> bool {

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use clap::Parser;
 use protocol::wire::{
-    ContainerSpec, Service, ServiceSpec, restart_policy::RestartCondition, service_spec::Mode,
-    task_spec::Runtime,
+    ContainerSpec, Service, ServiceSpec, Task, TaskState, TaskStatus,
+    list_service_statuses_response::ServiceStatus, restart_policy::RestartCondition,
+    service_spec::Mode, task_spec::Runtime,
 };
 
 use super::{
     Command,
     flags::{Changes, Update},
     page::page,
+    without_lost,
 };
 
 #[derive(Parser)]
@@ -174,4 +176,26 @@ fn waiting_has_an_end_that_can_be_set() {
     let error = Typed::try_parse_from(["service", "update", "web", "--wait-timeout", "-1s"]);
     let error = error.err().unwrap().to_string();
     assert!(error.contains("the time must not be negative"), "{error}");
+}
+
+#[test]
+fn tasks_on_nodes_that_are_down_do_not_count() {
+    let status = |id: &str, running_tasks| ServiceStatus {
+        service_id: id.to_owned(),
+        running_tasks,
+        ..ServiceStatus::default()
+    };
+    let task = |service: &str, state: TaskState| Task {
+        service_id: service.to_owned(),
+        status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
+        ..Task::default()
+    };
+    let lost = [
+        task("a", TaskState::Running),
+        task("a", TaskState::Failed),
+        task("c", TaskState::Running),
+    ];
+    let counted = without_lost(vec![status("a", 3), status("b", 2)], &lost);
+    let expected = [("a", 2), ("b", 2)].map(|(id, running)| (id.to_owned(), running));
+    assert_eq!(counted, expected.into());
 }
