@@ -2,11 +2,11 @@
 
 use prost::Message;
 use protocol::{
-    objects::Service,
-    wire::{Endpoint, EndpointSpec, PortConfig, ServiceSpec},
+    objects::{Service, Task},
+    wire::{self, Driver, Endpoint, EndpointSpec, PortConfig, ServiceSpec},
 };
 
-use super::{NOW, View, container, refusal, write};
+use super::{NOW, View, container, refusal, spec, write};
 use crate::{
     control::{
         Error,
@@ -70,9 +70,35 @@ fn the_largest_spec_can_be_replaced_by_another() {
     check_replacement(&[]);
     let port = |number: u32| PortConfig {
         published_port: number,
-        publish_mode: protocol::wire::port_config::PublishMode::Host.into(),
+        publish_mode: wire::port_config::PublishMode::Host.into(),
         name: "a port with a long name".to_owned(),
         ..PortConfig::default()
     };
     check_replacement(&(1..8_000).map(port).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_task_of_the_largest_spec_can_be_replaced_by_another() {
+    let options = [("key".to_owned(), "x".repeat(SPEC_BYTES_MAX / 2 - 1024))].into();
+    let log_driver = Some(Driver { name: "json-file".to_owned(), options });
+    let mut spec = spec(|_| {});
+    spec.task.as_mut().unwrap().log_driver = log_driver.clone();
+    assert!(valid(spec.clone()).is_ok());
+    let task = |id: &str| {
+        Task::from(wire::Task {
+            id: id.to_owned(),
+            spec: spec.task.clone(),
+            service_annotations: spec.annotations.clone(),
+            log_driver: log_driver.clone(),
+            ..Default::default()
+        })
+    };
+    let mut transaction = Transaction::begin(&View::default());
+    transaction.create(task("t1")).unwrap();
+    transaction.create(task("t2")).unwrap();
+    let bytes = transaction.seal(9, NOW).encode(9).len();
+    assert!(bytes <= TRANSACTION_BYTES_MAX, "{bytes} bytes");
+    let driver = spec.task.as_mut().and_then(|task| task.log_driver.as_mut()).unwrap();
+    driver.options.insert("more".to_owned(), "x".repeat(1024));
+    assert!(valid(spec).is_err());
 }

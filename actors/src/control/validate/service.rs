@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{control::Error, store::TRANSACTION_BYTES_MAX};
 
-/// How large a spec may be, encoded, its endpoint counted twice: the transaction of an update holds
-/// the spec, the one before it and the ports that were given out. What could never be replaced is
-/// not taken in.
+/// How large a spec may be, encoded, its endpoint and its log driver counted twice, since services and
+/// tasks hold them twice. The transaction of an update holds the spec and the one before it, that of
+/// a restart a task and the one before it: what could never be replaced is not taken in.
 pub const SPEC_BYTES_MAX: usize = TRANSACTION_BYTES_MAX / 2 - 64 * 1024;
 
 /// A service spec that passed every check which needs no look at the cluster.
@@ -53,7 +53,9 @@ impl TryFrom<Option<ServiceSpec>> for ValidService {
 
 fn check_size(spec: &ServiceSpec) -> Result<(), Error> {
     let endpoint = spec.endpoint.as_ref().map_or(0, Message::encoded_len);
-    let bytes = spec.encoded_len() + endpoint;
+    let log_driver = spec.task.as_ref().and_then(|task| task.log_driver.as_ref());
+    let log_driver = log_driver.map_or(0, Message::encoded_len);
+    let bytes = spec.encoded_len() + endpoint + log_driver;
     if bytes > SPEC_BYTES_MAX {
         return Err(Error::invalid(format!(
             "the spec takes {bytes} bytes, at most {SPEC_BYTES_MAX} are possible: large data \
