@@ -38,6 +38,14 @@ impl Error {
         Self::Usage(text.into())
     }
 
+    /// What a manager says, where it may not know the call at all and so cannot name `what` it lacks.
+    pub(crate) fn of_call(what: &str, status: tonic::Status) -> Self {
+        if status.code() == tonic::Code::Unimplemented && status.message().is_empty() {
+            return Self::Failed(format!("{what} are not offered by this version of swarmd"));
+        }
+        status.into()
+    }
+
     /// Writes the error to standard error, with the usage where it helps.
     pub(crate) fn print(&self, usage: impl FnOnce() -> String) {
         eprintln!("Error: {self}");
@@ -56,5 +64,22 @@ impl From<tonic::Status> for Error {
 impl From<crate::value::Invalid> for Error {
     fn from(invalid: crate::value::Invalid) -> Self {
         Self::usage(invalid.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_a_manager_does_not_know_is_named() {
+        let check = |status: Status, expected: &str| {
+            assert_eq!(Error::of_call("unlock keys", status).to_string(), expected);
+        };
+        check(Status::unimplemented(""), "unlock keys are not offered by this version of swarmd");
+        check(Status::unimplemented("later"), "later");
+        check(Status::unavailable("no leader"), "no leader");
     }
 }

@@ -26,7 +26,6 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::{
     arguments::{Arguments, Command},
-    connect::Client,
     error::Error,
 };
 
@@ -54,22 +53,11 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     let connection = &arguments.connection;
     match arguments.command {
         Command::Version => text::print(concat!("swarmctl ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Cluster(command) => {
-            let prepared = cluster::prepare(command)?;
-            Box::pin(cluster::run(prepared, Client::open(connection).await?)).await
-        }
+        Command::Cluster(command) => Box::pin(cluster::run(command, connection)).await,
         Command::Completion { shell } => text::print(&arguments::completion(shell)),
         Command::Man { directory } => arguments::man(&directory),
-        Command::Node(command) => {
-            let prepared = node::prepare(command)?;
-            Box::pin(node::run(prepared, Client::open(connection).await?)).await
-        }
-        Command::Service(command) => {
-            let prepared = service::prepare(command)?;
-            Box::pin(service::run(prepared, Client::open(connection).await?)).await
-        }
-        Command::Task(command) => {
-            Box::pin(task::run(command, Client::open(connection).await?)).await
-        }
+        Command::Node(command) => Box::pin(node::run(command, connection)).await,
+        Command::Service(command) => Box::pin(service::run(command, connection)).await,
+        Command::Task(command) => Box::pin(task::run(command, connection)).await,
     }
 }

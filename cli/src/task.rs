@@ -5,12 +5,13 @@ use std::{cmp::Reverse, fmt::Write};
 use clap::Subcommand;
 use protocol::wire::{
     GetTaskRequest, ListTasksRequest, PortConfig, RemoveTaskRequest, Task, TaskState, TaskStatus,
-    task_spec::Runtime, task_status::RuntimeStatus,
+    list_tasks_request, task_spec::Runtime, task_status::RuntimeStatus,
 };
 use serde_json::json;
 
 use crate::{
     advice,
+    arguments::Connection,
     connect::Client,
     error::Error,
     output::{self, Format, Listing, Output, json},
@@ -56,13 +57,13 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) async fn run(command: Command, mut client: Client) -> Result<(), Error> {
+pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(), Error> {
+    let mut client = Client::open(connection).await?;
     match command {
         Command::Ls { all, listing: Listing { quiet, output } } => {
-            let filters = Some(output::tasks(&mut client, &output.filter).await?);
+            let filters = Some(listed(output::tasks(&mut client, &output.filter).await?, all));
             let answer = client.control.list_tasks(ListTasksRequest { filters }).await?;
-            let mut tasks = answer.into_inner().tasks;
-            tasks.retain(|task| all || wanted(task));
+            let tasks = answer.into_inner().tasks;
             match output.format {
                 Format::Json if !quiet => json::print(&json::all("Task", &tasks))?,
                 Format::Json | Format::Table => {
@@ -82,7 +83,18 @@ pub(crate) async fn run(command: Command, mut client: Client) -> Result<(), Erro
     Ok(())
 }
 
-/// Whether a task should (still) run; listings leave the others out.
+/// The tasks that a listing asks for: those that should (still) run, unless other states are asked
+/// for. The rest is the larger part where much has happened, so the manager leaves it out.
+fn listed(mut filters: list_tasks_request::Filters, all: bool) -> list_tasks_request::Filters {
+    if !all && filters.desired_states.is_empty() {
+        let running = TaskState::Running as i32;
+        filters.desired_states =
+            (0..=running).filter(|state| TaskState::try_from(*state).is_ok()).collect();
+    }
+    filters
+}
+
+/// Whether a task should (still) run; pages leave the others out.
 pub(crate) fn wanted(task: &Task) -> bool {
     task.desired_state <= TaskState::Running as i32
 }
@@ -241,4 +253,28 @@ fn ports(status: &TaskStatus) -> String {
         format!("0.0.0.0:{}->{}/{protocol}", port.published_port, port.target_port)
     };
     ports.map(text).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_asks_for_tasks_that_should_run_unless_it_is_told_otherwise() {
+        let states = |asked: &[TaskState], all| {
+            let desired_states = asked.iter().map(|state| *state as i32).collect();
+            let filters = list_tasks_request::Filters { desired_states, ..Default::default() };
+            let asked = listed(filters, all).desired_states.into_iter();
+            asked.map(|state| TaskState::try_from(state).unwrap()).collect::<Vec<_>>()
+        };
+        let wanted = states(&[], false);
+        for state in [TaskState::New, TaskState::Ready, TaskState::Running] {
+            assert!(wanted.contains(&state), "{state:?}");
+        }
+        for state in [TaskState::Complete, TaskState::Shutdown, TaskState::Remove] {
+            assert!(!wanted.contains(&state), "{state:?}");
+        }
+        assert_eq!(states(&[], true), []);
+        assert_eq!(states(&[TaskState::Shutdown], false), [TaskState::Shutdown]);
+    }
 }

@@ -8,13 +8,14 @@ mod tests;
 use clap::Subcommand;
 use protocol::{
     unlock_key::UnlockKey,
-    wire::{GetUnlockKeyRequest, ListClustersRequest, UpdateClusterRequest, list_clusters_request},
+    wire::{GetUnlockKeyRequest, ListClustersRequest, UpdateClusterRequest},
 };
 
 use serde_json::json;
 
 use self::flags::{Changes, Update};
 use crate::{
+    arguments::Connection,
     connect::Client,
     error::Error,
     output::{self, Format, Listing, json},
@@ -44,51 +45,33 @@ pub(crate) enum Command {
     Update(Update),
 }
 
-/// A command whose flags were checked before any manager is asked.
-#[allow(clippy::large_enum_variant, reason = "one value, used once")]
-pub(crate) enum Prepared {
-    Inspect { cluster: String, format: Format },
-    Ls { listing: Listing, filters: list_clusters_request::Filters },
-    UnlockKey,
-    Update { cluster: String, changes: Changes },
-}
-
-/// Checks the flags.
-pub(crate) fn prepare(command: Command) -> Result<Prepared, Error> {
-    Ok(match command {
-        Command::Inspect { cluster, format } => Prepared::Inspect { cluster, format },
-        Command::Ls(listing) => {
-            let filters = output::clusters(&listing.output.filter)?;
-            Prepared::Ls { listing, filters }
-        }
-        // A socket leads to one cluster; which one was named has never mattered.
-        Command::UnlockKey { .. } => Prepared::UnlockKey,
-        Command::Update(update) => {
-            let (cluster, changes) = update.changes()?;
-            Prepared::Update { cluster, changes }
-        }
-    })
-}
-
-pub(crate) async fn run(command: Prepared, mut client: Client) -> Result<(), Error> {
+/// Checks the flags, then asks a manager.
+pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(), Error> {
+    let client = Client::open(connection);
     match command {
-        Prepared::Ls { listing: Listing { quiet, output }, filters } => {
-            let request = ListClustersRequest { filters: Some(filters) };
-            let clusters = client.control.list_clusters(request).await?.into_inner().clusters;
+        Command::Ls(Listing { quiet, output }) => {
+            let filters = Some(output::clusters(&output.filter)?);
+            let request = ListClustersRequest { filters };
+            let answer = client.await?.control.list_clusters(request).await?;
+            let clusters = answer.into_inner().clusters;
             match output.format {
-                Format::Json if !quiet => json::print(&json::all("Cluster", &clusters)),
+                Format::Json if !quiet => json::print(&page::json(clusters)),
                 Format::Json | Format::Table => text::print(&page::listing(&clusters, quiet)),
             }
         }
-        Prepared::Inspect { cluster, format } => {
-            let cluster = client.cluster(&cluster).await?;
+        Command::Inspect { cluster, format } => {
+            let cluster = client.await?.cluster(&cluster).await?;
             match format {
                 Format::Json => json::print(&json!({ "cluster": json::of("Cluster", &cluster) })),
                 Format::Table => text::print(&page::page(&cluster)),
             }
         }
-        Prepared::UnlockKey => text::print(&unlock_key(&mut client).await?),
-        Prepared::Update { cluster, changes } => update(&mut client, &cluster, &changes).await,
+        // A socket leads to one cluster; which one was named has never mattered.
+        Command::UnlockKey { .. } => text::print(&unlock_key(&mut client.await?).await?),
+        Command::Update(flags) => {
+            let (cluster, changes) = flags.changes()?;
+            update(&mut client.await?, &cluster, &changes).await
+        }
     }
 }
 
@@ -111,7 +94,8 @@ async fn update(client: &mut Client, name: &str, changes: &Changes) -> Result<()
 }
 
 async fn unlock_key(client: &mut Client) -> Result<String, Error> {
-    let answer = client.authority.get_unlock_key(GetUnlockKeyRequest {}).await?.into_inner();
+    let answer = client.authority.get_unlock_key(GetUnlockKeyRequest {}).await;
+    let answer = answer.map_err(|status| Error::of_call("unlock keys", status))?.into_inner();
     if answer.unlock_key.is_empty() {
         return Ok("Managers not auto-locked\n".to_owned());
     }

@@ -3,10 +3,14 @@
 use std::fmt::Write;
 
 use protocol::wire::Cluster;
+use serde_json::Value;
 
-use crate::text::{
-    human,
-    table::{Layout, Table},
+use crate::{
+    output::json,
+    text::{
+        human,
+        table::{Layout, Table},
+    },
 };
 
 fn name(cluster: &Cluster) -> &str {
@@ -23,6 +27,14 @@ pub(super) fn listing(clusters: &[Cluster], quiet: bool) -> String {
         table.row(&[&cluster.id, name(cluster)]);
     }
     table.align(Layout::LIST)
+}
+
+/// The listing for programs. Like that for people it holds no join tokens.
+pub(super) fn json(mut clusters: Vec<Cluster>) -> Value {
+    for root in clusters.iter_mut().filter_map(|cluster| cluster.root_ca.as_mut()) {
+        root.join_tokens = None;
+    }
+    json::all("Cluster", &clusters)
 }
 
 pub(super) fn page(cluster: &Cluster) -> String {

@@ -1,9 +1,9 @@
 //! What the flags of `cluster update` make of a spec.
 
 use clap::Parser;
-use protocol::wire::{ClusterSpec, KeyRotation};
+use protocol::wire::{Cluster, ClusterSpec, JoinTokens, KeyRotation, RootCa};
 
-use super::{Command, Prepared, flags::Changes, prepare};
+use super::{Command, flags::Changes, page};
 use crate::error::Error;
 
 #[derive(Parser)]
@@ -14,12 +14,10 @@ struct Typed {
 
 fn typed(flags: &str) -> Result<Changes, Error> {
     let words = ["cluster", "update", "default"].into_iter().chain(flags.split_whitespace());
-    match prepare(Typed::try_parse_from(words).unwrap().command)? {
-        Prepared::Update { changes, .. } => Ok(changes),
-        Prepared::Inspect { .. } | Prepared::Ls { .. } | Prepared::UnlockKey => {
-            panic!("an update was typed")
-        }
-    }
+    let Command::Update(update) = Typed::try_parse_from(words).unwrap().command else {
+        panic!("an update was typed");
+    };
+    update.changes().map(|(_, changes)| changes)
 }
 
 fn updated(before: &ClusterSpec, flags: &str) -> ClusterSpec {
@@ -77,4 +75,18 @@ fn wrong_values_are_told_with_what_is_right() {
     refuse("--external-ca", "protocol=acme", "unrecognized external CA protocol acme");
     refuse("--external-ca", "url=x", "the external-ca option needs a protocol= parameter");
     refuse("--external-ca", "protocol=cfssl", "the external-ca option needs a url= parameter");
+}
+
+#[test]
+fn join_tokens_are_on_the_page_alone() {
+    let tokens = JoinTokens { worker: "for-workers".into(), manager: "for-managers".into() };
+    let root_ca = Some(RootCa { join_tokens: Some(tokens), ..RootCa::default() });
+    let cluster = Cluster { id: "c1".to_owned(), root_ca, ..Cluster::default() };
+    let whole = crate::output::json::of("Cluster", &cluster).to_string();
+    for token in ["for-workers", "for-managers"] {
+        assert!(page::page(&cluster).contains(token) && whole.contains(token));
+    }
+    let listed = page::json(vec![cluster.clone()]).to_string();
+    assert!(listed.contains("c1") && !listed.contains("for-"), "{listed}");
+    assert!(!page::listing(&[cluster], false).contains("for-"));
 }

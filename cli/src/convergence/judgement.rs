@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    fmt::Write,
     time::Duration,
 };
 
@@ -11,14 +12,16 @@ use protocol::wire::{
     update_status::UpdateState,
 };
 
+use super::ends::{Ended, Ends};
+
 /// How long something that may pass can last until it counts as an error.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a task has to stop unless its spec says otherwise.
 pub(super) const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
 
-/// How many tasks of a slot may fail until that counts as an error.
-const FAILURES_MAX: usize = 3;
+/// How many tasks of a slot may end while somebody waits until that counts as an error.
+pub(super) const ENDS_MAX: usize = 3;
 
 /// A service as the manager shows it.
 #[derive(Clone, Debug, Default)]
@@ -29,15 +32,25 @@ pub(super) struct Seen {
     pub(super) tasks: Vec<Task>,
     /// The tasks that are what the service asks for now.
     pub(super) up_to_date: BTreeSet<String>,
+    /// Of the nodes with tasks that should stop, those that are down or gone: nobody hears from them
+    /// whether they do.
+    pub(super) lost_nodes: BTreeSet<String>,
+}
+
+impl Seen {
+    /// The tasks that run and should not any more.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(|task| !is_wanted(task) && state(task) == TaskState::Running)
+    }
 }
 
 /// What is to be thought of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Every task that should run does.
-    Converged,
-    /// It is on its way.
-    Progressing,
+    /// Every task that should run does, and nothing else; these are the tasks.
+    Runs(BTreeSet<String>),
+    /// It is on its way, and this is what is waited for.
+    Progressing(String),
     /// It does not go on; if that lasts, it will not.
     Stuck { why: String, patience: Duration },
     /// It will not go on by itself.
@@ -64,11 +77,11 @@ pub(super) fn slots(seen: &Seen) -> Vec<Slot> {
     newest.iter().filter_map(slot).collect()
 }
 
-fn is_wanted(task: &Task) -> bool {
+pub(super) fn is_wanted(task: &Task) -> bool {
     task.desired_state <= TaskState::Running as i32
 }
 
-fn state(task: &Task) -> TaskState {
+pub(super) fn state(task: &Task) -> TaskState {
     task.status.as_ref().map(|status| status.state()).unwrap_or_default()
 }
 
@@ -76,6 +89,14 @@ fn error(task: &Task) -> &str {
     task.status
         .as_ref()
         .map_or("", |status| if status.err.is_empty() { &status.message } else { &status.err })
+}
+
+/// How a task ended: its state, and why if that is known.
+pub(super) fn end(task: &Task) -> String {
+    match (state(task).as_str_name(), error(task)) {
+        (state, "") => state.to_owned(),
+        (state, error) => format!("{state}: {error}"),
+    }
 }
 
 /// The tasks by slot, the newest first.
@@ -92,37 +113,56 @@ fn newest(seen: &Seen) -> BTreeMap<u64, Vec<&Task>> {
     slots
 }
 
-/// Decides.
-pub(super) fn judge(seen: &Seen) -> Verdict {
+/// Decides, on what is seen now and on what ended meanwhile.
+pub(super) fn judge(seen: &Seen, ends: &Ends) -> Verdict {
     if let Some(why) = halted(&seen.service) {
         return Verdict::Hopeless(why);
     }
     let slots = newest(seen);
-    for tasks in slots.values() {
-        let current = tasks.iter().filter(|task| seen.up_to_date.contains(&task.id));
-        let ended: Vec<_> = current.clone().filter(|task| has_failed(task)).collect();
-        if let Some(task) = ended.iter().find(|task| state(task) == TaskState::Rejected) {
-            return Verdict::Hopeless(format!("task {} was rejected: {}", task.id, error(task)));
-        }
-        if let [newest, ..] = ended[..]
-            && ended.len() >= FAILURES_MAX
-            && !current.clone().any(|task| state(task) == TaskState::Running)
-        {
-            let text = format!("task after task fails in slot {}: {}", newest.slot, error(newest));
-            return Verdict::Hopeless(text);
-        }
+    let runs = |task: &Task| {
+        is_wanted(task) && state(task) == TaskState::Running && seen.up_to_date.contains(&task.id)
+    };
+    let failing = |(slot, tasks): (&u64, &Vec<&Task>)| match tasks.iter().any(|task| runs(task)) {
+        true => None,
+        false => hopeless(*slot, ends.of(*slot)?),
+    };
+    if let Some(why) = slots.iter().find_map(failing) {
+        return Verdict::Hopeless(why);
     }
     let wanted: Vec<_> = seen.tasks.iter().filter(|task| is_wanted(task)).collect();
-    let is_done =
-        |task: &&&Task| state(task) == TaskState::Running && seen.up_to_date.contains(&task.id);
-    let running = wanted.iter().filter(is_done).count() as u64;
-    if running == seen.desired && wanted.len() as u64 == seen.desired {
+    let running: BTreeSet<_> =
+        wanted.iter().filter(|task| runs(task)).map(|task| task.id.clone()).collect();
+    if running.len() as u64 == seen.desired && wanted.len() as u64 == seen.desired {
         return match is_updating(&seen.service) {
-            true => Verdict::Progressing,
-            false => leaving(seen).unwrap_or(Verdict::Converged),
+            true => Verdict::Progressing("the update is still going on".to_owned()),
+            false => leaving(seen).unwrap_or(Verdict::Runs(running)),
         };
     }
-    stuck(seen, &slots).unwrap_or(Verdict::Progressing)
+    stuck(seen, &slots).unwrap_or_else(|| {
+        let mut text = format!("{} of {} tasks run", running.len(), seen.desired);
+        let newest = slots.values().filter_map(|tasks| tasks.first());
+        if let Some(task) = newest.filter(|task| is_wanted(task)).find(|task| !runs(task)) {
+            let (id, slot, state) = (&task.id, task.slot, state(task).as_str_name());
+            let _ = write!(text, ", task {id} in slot {slot} is {state}");
+            if state == TaskState::Running.as_str_name() {
+                text.push_str(" as the service was before");
+            }
+            if let Some(Ended { count, why, .. }) = ends.of(slot) {
+                let _ = write!(text, " ({count} before it ended, the last one: {why})");
+            }
+        }
+        Verdict::Progressing(text)
+    })
+}
+
+/// Why a slot whose tasks end will not run.
+fn hopeless(slot: u64, ended: &Ended) -> Option<String> {
+    let Ended { count, task, why, is_rejected } = ended;
+    match is_rejected {
+        true => Some(format!("task {task} was rejected: {why}")),
+        false if *count >= ENDS_MAX => Some(format!("task after task ends in slot {slot}: {why}")),
+        false => None,
+    }
 }
 
 /// Why an update does not go on unless somebody does something.
@@ -148,8 +188,7 @@ fn is_updating(service: &Service) -> bool {
 /// A task that should not run any more and still does: its process may be gone only after the time
 /// that it is given to stop.
 fn leaving(seen: &Seen) -> Option<Verdict> {
-    let runs = |task: &&Task| !is_wanted(task) && state(task) == TaskState::Running;
-    let task = seen.tasks.iter().find(runs)?;
+    let task = seen.leaving().find(|task| !seen.lost_nodes.contains(&task.node_id))?;
     let given = match task.spec.as_ref().and_then(|spec| spec.runtime.as_ref()) {
         Some(Runtime::Container(container)) => container.stop_grace_period,
         Some(Runtime::Attachment(_) | Runtime::Generic(_)) | None => None,
@@ -159,10 +198,6 @@ fn leaving(seen: &Seen) -> Option<Verdict> {
     });
     let why = format!("task {} in slot {} does not stop", task.id, task.slot);
     Some(Verdict::Stuck { why, patience: PATIENCE.saturating_add(given) })
-}
-
-fn has_failed(task: &Task) -> bool {
-    matches!(state(task), TaskState::Failed | TaskState::Rejected)
 }
 
 /// What keeps it from going on, if anything does: a task that waits for a node and was told why, or
@@ -178,14 +213,20 @@ fn stuck(seen: &Seen, slots: &BTreeMap<u64, Vec<&Task>>) -> Option<Verdict> {
         let why = format!("task {} in slot {}: {}", task.id, task.slot, error(task));
         return Some(Verdict::Stuck { why, patience: PATIENCE });
     }
-    let ended =
-        |task: &&&Task| state(task) > TaskState::Running && seen.up_to_date.contains(&task.id);
+    let ended = |task: &&&Task| {
+        state(task) > TaskState::Running
+            && task.desired_state < TaskState::Remove as i32
+            && seen.up_to_date.contains(&task.id)
+    };
     let task = newest.iter().find(ended)?;
     let spec = seen.service.spec.as_ref().and_then(|spec| spec.task.as_ref());
     let restart = spec.and_then(|spec| spec.restart).unwrap_or_default();
-    let (id, slot, state) = (&task.id, task.slot, state(task).as_str_name());
-    let why = format!("task {id} in slot {slot} has ended ({state}) and does not come back");
-    if restart.condition() == RestartCondition::None {
+    let (id, slot) = (&task.id, task.slot);
+    let why = format!("task {id} in slot {slot} has ended ({}) and does not come back", end(task));
+    let is_complete = state(task) == TaskState::Complete;
+    if restart.condition() == RestartCondition::None
+        || restart.condition() == RestartCondition::OnFailure && is_complete
+    {
         return Some(Verdict::Hopeless(why));
     }
     let delay = restart.delay.map_or(0, |delay| u64::try_from(delay.seconds).unwrap_or(0));

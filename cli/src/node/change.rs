@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use protocol::wire::{NodeRole, NodeSpec, node_spec::Availability};
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    value::{self, List},
+};
 
 /// One change of a node's spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(super) enum Change {
     /// It takes tasks.
     Activate,
     /// It takes no new tasks.
@@ -24,6 +27,12 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// The labels of a flag, if it was given.
+    pub(super) fn labels(flag: Option<&[List]>) -> Result<Self, Error> {
+        let labels = List::join(flag);
+        Ok(Self::Labels(labels.map(|labels| value::node_labels(&labels)).transpose()?))
+    }
+
     /// Changes a spec. That there is nothing to change is an error, in which the node is called
     /// as the user called it.
     pub(super) fn apply(&self, name: &str, spec: &mut NodeSpec) -> Result<(), Error> {

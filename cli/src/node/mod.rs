@@ -8,15 +8,13 @@ mod tests;
 use clap::Subcommand;
 use protocol::{
     swarm::{Actor, ListActorsRequest},
-    wire::{
-        ListNodesRequest, ListTasksRequest, Node, RemoveNodeRequest, UpdateNodeRequest,
-        list_nodes_request,
-    },
+    wire::{ListNodesRequest, ListTasksRequest, Node, RemoveNodeRequest, UpdateNodeRequest},
 };
 use serde_json::Map;
 
 use self::change::Change;
 use crate::{
+    arguments::Connection,
     connect::Client,
     error::Error,
     output::{self, Format, Listing, Output, json},
@@ -25,7 +23,7 @@ use crate::{
         self, human,
         table::{Layout, Table},
     },
-    value::{self, List},
+    value::List,
 };
 
 /// The verbs.
@@ -91,58 +89,43 @@ pub(crate) enum Command {
     },
 }
 
-/// A command whose flags were checked before any manager is asked.
-pub(crate) enum Prepared {
-    Change { node: String, change: Change },
-    Inspect { node: Option<String>, all: bool, actors: bool, output: Output },
-    Ls { listing: Listing, filters: list_nodes_request::Filters },
-    Remove { node: String, force: bool },
-}
-
-/// Checks the flags.
-pub(crate) fn prepare(command: Command) -> Result<Prepared, Error> {
-    Ok(match command {
-        Command::Activate { node } => Prepared::Change { node, change: Change::Activate },
-        Command::Demote { node } => Prepared::Change { node, change: Change::Demote },
-        Command::Drain { node } => Prepared::Change { node, change: Change::Drain },
+/// Checks the flags, then asks a manager.
+pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(), Error> {
+    let client = Client::open(connection);
+    let (node, change) = match command {
+        Command::Activate { node } => (node, Change::Activate),
+        Command::Demote { node } => (node, Change::Demote),
+        Command::Drain { node } => (node, Change::Drain),
+        Command::Pause { node } => (node, Change::Pause),
+        Command::Promote { node } => (node, Change::Promote),
+        Command::Update { node, label } => (node, Change::labels(label.as_deref())?),
         Command::Inspect { node, all, actors, output } => {
-            Prepared::Inspect { node, all, actors, output }
+            return inspect(&mut client.await?, node.as_deref(), all, actors, &output).await;
         }
         Command::Ls(listing) => {
-            let filters = output::nodes(&listing.output.filter)?;
-            Prepared::Ls { listing, filters }
+            let filters = Some(output::nodes(&listing.output.filter)?);
+            return ls(&mut client.await?, &listing, ListNodesRequest { filters }).await;
         }
-        Command::Pause { node } => Prepared::Change { node, change: Change::Pause },
-        Command::Promote { node } => Prepared::Change { node, change: Change::Promote },
-        Command::Remove { node, force } => Prepared::Remove { node, force },
-        Command::Update { node, label } => {
-            let labels = List::join(label.as_deref());
-            let labels = labels.map(|labels| value::node_labels(&labels)).transpose()?;
-            Prepared::Change { node, change: Change::Labels(labels) }
-        }
-    })
-}
-
-pub(crate) async fn run(command: Prepared, mut client: Client) -> Result<(), Error> {
-    match command {
-        Prepared::Change { node, change } => update(&mut client, &node, &change).await?,
-        Prepared::Ls { listing: Listing { quiet, output }, filters } => {
-            let request = ListNodesRequest { filters: Some(filters) };
-            let nodes = client.control.list_nodes(request).await?.into_inner().nodes;
-            match output.format {
-                Format::Json if !quiet => json::print(&json::all("Node", &nodes))?,
-                Format::Json | Format::Table => text::print(&page::listing(&nodes, quiet))?,
-            }
-        }
-        Prepared::Inspect { node, all, actors, output } => {
-            inspect(&mut client, node.as_deref(), all, actors, &output).await?;
-        }
-        Prepared::Remove { node, force } => {
+        Command::Remove { node, force } => {
+            let mut client = client.await?;
             let node_id = client.node(&node).await?.id;
             client.control.remove_node(RemoveNodeRequest { node_id, force }).await?;
+            return Ok(());
         }
+    };
+    update(&mut client.await?, &node, &change).await
+}
+
+async fn ls(
+    client: &mut Client,
+    listing: &Listing,
+    request: ListNodesRequest,
+) -> Result<(), Error> {
+    let nodes = client.control.list_nodes(request).await?.into_inner().nodes;
+    match listing.output.format {
+        Format::Json if !listing.quiet => json::print(&json::all("Node", &nodes)),
+        Format::Json | Format::Table => text::print(&page::listing(&nodes, listing.quiet)),
     }
-    Ok(())
 }
 
 async fn update(client: &mut Client, name: &str, change: &Change) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Messages as JSON: the names of the protocol for fields and enum values, times as RFC 3339,
 //! durations in seconds, bytes in base64. Fields that are not set but have a value all the same
-//! are there, so that the shape of an answer does not depend on its content.
+//! are there, so that the shape of an answer does not depend on its content. Secrets are not.
 
 use std::sync::OnceLock;
 
@@ -11,6 +11,12 @@ use prost_types::{Duration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::{error::Error, text::human};
+
+/// What no page shows: passwords of registries, and those that admitted nodes of old.
+const HIDDEN: [&str; 2] = [
+    "docker.swarmkit.v1.ContainerSpec.PullOptions.registry_auth",
+    "docker.swarmkit.v1.AcceptancePolicy.RoleAdmissionPolicy.Secret.data",
+];
 
 /// The messages that are shown, by their full names.
 fn pool() -> &'static DescriptorPool {
@@ -54,7 +60,8 @@ fn object(message: &DynamicMessage) -> Value {
     let descriptor = message.descriptor();
     let fields = descriptor.fields().filter(|field| {
         // A part that is not there is left out; a plain value is always there.
-        !field.supports_presence() || message.has_field(field)
+        (!field.supports_presence() || message.has_field(field))
+            && !HIDDEN.contains(&field.full_name())
     });
     let pairs = fields.map(|field| {
         let value = message.get_field(&field);

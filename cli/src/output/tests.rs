@@ -84,3 +84,29 @@ fn wrong_filters_are_told_with_what_is_right() {
     let error = nodes(&filters(&["role=boss"])).unwrap_err().to_string();
     assert_eq!(error, "invalid value \"boss\" for filter role: must be manager or worker");
 }
+
+#[test]
+#[expect(deprecated, reason = "a cluster may have been set up by an old client")]
+fn secrets_are_not_shown() {
+    use protocol::wire::{
+        AcceptancePolicy, ClusterSpec, Service, ServiceSpec,
+        acceptance_policy::{RoleAdmissionPolicy, role_admission_policy::Secret},
+        container_spec::PullOptions,
+    };
+    let pull_options = Some(PullOptions { registry_auth: "password".to_owned() });
+    let container = ContainerSpec { pull_options, ..ContainerSpec::default() };
+    let task = TaskSpec { runtime: Some(Runtime::Container(container)), ..TaskSpec::default() };
+    let spec = Some(ServiceSpec { task: Some(task), ..ServiceSpec::default() });
+    let service = Service { spec: spec.clone(), previous_spec: spec, ..Service::default() };
+    let shown = as_json::of("Service", &service);
+    for spec in ["spec", "previous_spec"] {
+        assert_eq!(shown[spec]["task"]["container"]["pull_options"], json!({}), "{spec}");
+    }
+    let secret = Some(Secret { data: b"hash".to_vec().into(), alg: "bcrypt".to_owned() });
+    let policies = vec![RoleAdmissionPolicy { secret, ..RoleAdmissionPolicy::default() }];
+    let acceptance_policy = Some(AcceptancePolicy { policies });
+    let spec = ClusterSpec { acceptance_policy, ..ClusterSpec::default() };
+    let shown = as_json::of("ClusterSpec", &spec);
+    let secret = &shown["acceptance_policy"]["policies"][0]["secret"];
+    assert_eq!(*secret, json!({ "alg": "bcrypt" }));
+}

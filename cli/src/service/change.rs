@@ -1,6 +1,6 @@
 //! `service create` and `service update`: done, planned, or done and waited for.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, time::Duration};
 
 use clap::Args;
 use protocol::{
@@ -9,7 +9,15 @@ use protocol::{
 };
 
 use super::flags::{Changes, References};
-use crate::{advice, connect::Client, convergence, error::Error, output::Format, text};
+use crate::{
+    advice,
+    connect::Client,
+    convergence::{self, Wait},
+    error::Error,
+    output::Format,
+    text,
+    value::{self, Invalid},
+};
 
 /// What both verbs can do beside what they say.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -20,19 +28,43 @@ pub(crate) struct Manner {
     /// How a dry run is shown: table or json
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-    /// Wait until all tasks run, or until it is clear that they will not; on a terminal that is
-    /// so unless it is false
+    /// Wait until all tasks run and stay up, or until it is clear that they will not; on a terminal
+    /// that is so unless it is false
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     wait: Option<bool>,
+    /// How long to wait at most (10m unless given); 0 is without end. Waits where there is no
+    /// terminal, too
+    #[arg(long, allow_hyphen_values = true, value_parser = wait_timeout)]
+    wait_timeout: Option<Duration>,
+}
+
+/// How long a wait lasts at most unless it is said: longer than a slow start takes, and short enough
+/// for a script that nobody looks at.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+
+fn wait_timeout(text: &str) -> Result<Duration, Invalid> {
+    let duration = value::duration(text)?;
+    Duration::try_from(duration).map_err(|_| Invalid::new("the time must not be negative"))
 }
 
 impl Manner {
-    async fn conclude(self, client: &mut Client, id: &str) -> Result<(), Error> {
+    /// How long to wait at most, if at all.
+    pub(super) fn wait(self, is_terminal: bool) -> Option<Duration> {
+        let waits = self.wait.unwrap_or(self.wait_timeout.is_some() || is_terminal);
+        let limit = match self.wait_timeout {
+            Some(Duration::ZERO) => Duration::MAX,
+            Some(limit) => limit,
+            None => WAIT_MAX,
+        };
+        waits.then_some(limit)
+    }
+
+    async fn conclude(self, client: &mut Client, id: &str, name: &str) -> Result<(), Error> {
         text::print(&format!("{id}\n"))?;
-        if self.wait.unwrap_or_else(|| std::io::stderr().is_terminal()) {
-            Box::pin(convergence::wait(client, id)).await?;
+        match self.wait(std::io::stderr().is_terminal()) {
+            Some(limit) => Box::pin(convergence::wait(client, Wait { id, name, limit })).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -48,8 +80,9 @@ pub(super) async fn create(
         return advice::plan(client, &ServiceSpec::default(), request, manner.format).await;
     }
     let request = CreateServiceRequest { spec: Some(spec) };
-    let answer = client.control.create_service(request).await?.into_inner();
-    manner.conclude(client, &answer.service.unwrap_or_default().id).await
+    let service = client.control.create_service(request).await?.into_inner().service;
+    let service = service.unwrap_or_default();
+    manner.conclude(client, &service.id, super::name(&service)).await
 }
 
 pub(super) async fn update(
@@ -79,5 +112,5 @@ pub(super) async fn update(
         ..Default::default()
     };
     client.control.update_service(request).await?;
-    manner.conclude(client, &service.id).await
+    manner.conclude(client, &service.id, name).await
 }

@@ -44,7 +44,7 @@ pub(super) async fn print(
 }
 
 fn failed(what: &str, status: tonic::Status) -> Error {
-    Error::Failed(format!("{what}: {}", Error::from(status)))
+    Error::Failed(format!("{what}: {}", Error::of_call("the logs of services", status)))
 }
 
 /// Writes one message as it is. Returns whether anybody reads on.

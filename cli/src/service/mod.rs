@@ -8,21 +8,23 @@ pub(crate) mod page;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use protocol::wire::{
-    ListNodesRequest, ListServicesRequest, ListTasksRequest, NodeStatus, RemoveServiceRequest,
-    Service, ServiceSpec, Task, TaskState, list_services_request, list_tasks_request,
-    node_status::State, service_spec::Mode,
+    ListNodesRequest, ListServiceStatusesRequest, ListServicesRequest, ListTasksRequest, Node,
+    RemoveServiceRequest, Service, Task, TaskState, list_service_statuses_response::ServiceStatus,
+    list_tasks_request, node_status::State, service_spec::Mode,
 };
 use serde_json::json;
 
-use self::change::Manner;
 use crate::{
     advice,
+    arguments::Connection,
     connect::Client,
     error::Error,
     output::{self, Format, Listing, Output, json},
-    service::flags::{Changes, Create, References, Update},
+    service::flags::{Create, Update},
     task,
     text::{
         self,
@@ -76,68 +78,42 @@ pub(crate) enum Command {
     },
 }
 
-/// A command whose flags were checked before any manager is asked.
-#[allow(clippy::large_enum_variant, reason = "one value, used once")]
-pub(crate) enum Prepared {
-    Create { spec: ServiceSpec, references: References, manner: Manner },
-    Explain { service: String, format: Format },
-    Logs { services: Vec<String>, follow: bool },
-    Ls { listing: Listing, filters: list_services_request::Filters },
-    Inspect { service: String, all: bool, output: Output },
-    Update { service: String, changes: Changes, references: References, manner: Manner },
-    Remove { service: String },
-}
-
-/// Checks the flags.
-pub(crate) fn prepare(command: Command) -> Result<Prepared, Error> {
-    Ok(match command {
-        Command::Create(create) => {
-            let manner = create.manner;
-            let (spec, references) = create.spec()?;
-            Prepared::Create { spec, references, manner }
-        }
-        Command::Explain { service, format } => Prepared::Explain { service, format },
-        Command::Logs { services, follow } => Prepared::Logs { services, follow },
-        Command::Ls(listing) => {
-            let filters = output::services(&listing.output.filter)?;
-            Prepared::Ls { listing, filters }
-        }
-        Command::Inspect { service, all, output } => Prepared::Inspect { service, all, output },
-        Command::Update(update) => {
-            let manner = update.manner;
-            let (service, changes, references) = update.changes()?;
-            Prepared::Update { service, changes, references, manner }
-        }
-        Command::Remove { service } => Prepared::Remove { service },
-    })
-}
-
-pub(crate) async fn run(command: Prepared, mut client: Client) -> Result<(), Error> {
+/// Checks the flags, then asks a manager.
+pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(), Error> {
+    let client = Client::open(connection);
     match command {
-        Prepared::Create { spec, references, manner } => {
-            Box::pin(change::create(&mut client, spec, &references, manner)).await?;
+        Command::Create(flags) => {
+            let manner = flags.manner;
+            let (spec, references) = flags.spec()?;
+            Box::pin(change::create(&mut client.await?, spec, &references, manner)).await
         }
-        Prepared::Explain { service, format } => {
-            advice::explain_service(&mut client, &service, format).await?;
+        Command::Explain { service, format } => {
+            advice::explain_service(&mut client.await?, &service, format).await
         }
-        Prepared::Logs { services, follow } => {
-            Box::pin(logs::print(&mut client, &services, follow)).await?;
+        Command::Logs { services, follow } => {
+            Box::pin(logs::print(&mut client.await?, &services, follow)).await
         }
-        Prepared::Ls { listing, filters } => ls(&mut client, &listing, filters).await?,
-        Prepared::Inspect { service, all, output } => {
-            inspect(&mut client, &service, all, &output).await?;
+        Command::Ls(listing) => {
+            let filters = Some(output::services(&listing.output.filter)?);
+            ls(&mut client.await?, &listing, ListServicesRequest { filters }).await
         }
-        Prepared::Update { service, changes, references, manner } => {
+        Command::Inspect { service, all, output } => {
+            inspect(&mut client.await?, &service, all, &output).await
+        }
+        Command::Update(flags) => {
+            let manner = flags.manner;
+            let (service, changes, references) = flags.changes()?;
+            let mut client = client.await?;
             let outcome = change::update(&mut client, &service, &changes, &references, manner);
-            Box::pin(outcome).await?;
+            Box::pin(outcome).await
         }
-        Prepared::Remove { service } => {
+        Command::Remove { service } => {
+            let mut client = client.await?;
             let service_id = client.service(&service).await?.id;
             client.control.remove_service(RemoveServiceRequest { service_id }).await?;
-            text::print(&format!("{service}\n"))?;
+            text::print(&format!("{service}\n"))
         }
     }
-    Ok(())
 }
 
 /// The name of a service.
@@ -149,9 +125,8 @@ pub(crate) fn name(service: &Service) -> &str {
 async fn ls(
     client: &mut Client,
     listing: &Listing,
-    filters: list_services_request::Filters,
+    request: ListServicesRequest,
 ) -> Result<(), Error> {
-    let request = ListServicesRequest { filters: Some(filters) };
     let services = client.control.list_services(request).await?.into_inner().services;
     if listing.quiet {
         let ids: String = services.iter().map(|service| format!("{}\n", service.id)).collect();
@@ -160,32 +135,58 @@ async fn ls(
     if listing.output.format == Format::Json {
         return json::print(&json::all("Service", &services));
     }
-    let tasks = client.control.list_tasks(ListTasksRequest::default()).await?.into_inner().tasks;
-    let nodes = client.control.list_nodes(ListNodesRequest::default()).await?.into_inner().nodes;
-    let down = |status: Option<&NodeStatus>| status.is_some_and(|s| s.state() == State::Down);
-    let down: Vec<_> = nodes
-        .iter()
-        .filter(|node| down(node.status.as_ref()))
-        .map(|node| node.id.as_str())
-        .collect();
+    let running = running(client, &services).await?;
     let mut table = Table::new(&["ID", "Name", "Image", "Replicas"]);
     for service in &services {
-        let running = tasks
-            .iter()
-            .filter(|task| task.service_id == service.id && !down.contains(&&*task.node_id));
-        let replicas = replicas(service, count_running(running));
-        table.row(&[&service.id, name(service), page::image(service), &replicas]);
+        let running = running.get(&service.id).copied().unwrap_or_default();
+        table.row(&[&service.id, name(service), page::image(service), &replicas(service, running)]);
     }
     text::print(&table.align(Layout::LIST))
 }
 
-fn count_running<'a>(tasks: impl Iterator<Item = &'a Task>) -> usize {
-    let running = TaskState::Running as i32;
-    tasks.filter(|task| task.status.as_ref().is_some_and(|status| status.state == running)).count()
+/// How many tasks of each service run. The manager counts them, so that it need not send them all.
+async fn running(
+    client: &mut Client,
+    services: &[Service],
+) -> Result<BTreeMap<String, u64>, Error> {
+    let services = services.iter().map(|service| service.id.clone()).collect();
+    let request = ListServiceStatusesRequest { services };
+    let statuses = client.control.list_service_statuses(request).await?.into_inner().statuses;
+    let nodes = client.control.list_nodes(ListNodesRequest::default()).await?.into_inner().nodes;
+    let down = |node: &Node| node.status.as_ref().is_some_and(|s| s.state() == State::Down);
+    let node_ids: Vec<_> = nodes.into_iter().filter(down).map(|node| node.id).collect();
+    let lost = match node_ids.is_empty() {
+        true => Vec::new(),
+        false => {
+            let filters = list_tasks_request::Filters { node_ids, ..Default::default() };
+            tasks(client, filters).await?
+        }
+    };
+    Ok(without_lost(statuses, &lost))
+}
+
+/// What the manager counts, without the tasks on nodes that are down: nobody knows of these.
+fn without_lost(statuses: Vec<ServiceStatus>, lost: &[Task]) -> BTreeMap<String, u64> {
+    let running = statuses.into_iter().map(|status| (status.service_id, status.running_tasks));
+    let mut running: BTreeMap<_, _> = running.collect();
+    for task in lost.iter().filter(|task| is_running(task)) {
+        if let Some(running) = running.get_mut(&task.service_id) {
+            *running = running.saturating_sub(1);
+        }
+    }
+    running
+}
+
+fn is_running(task: &Task) -> bool {
+    task.status.as_ref().is_some_and(|status| status.state() == TaskState::Running)
+}
+
+fn count_running(tasks: &[Task]) -> u64 {
+    tasks.iter().filter(|task| is_running(task)).count() as u64
 }
 
 /// How many tasks run of how many that should.
-fn replicas(service: &Service, running: usize) -> String {
+fn replicas(service: &Service, running: u64) -> String {
     match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
         Some(Mode::Replicated(mode)) => format!("{running}/{}", mode.replicas),
         Some(Mode::Global(_)) => "global".to_owned(),
@@ -208,8 +209,8 @@ async fn inspect(client: &mut Client, name: &str, all: bool, output: &Output) ->
     }
     let every = list_tasks_request::Filters { service_ids: of_service, ..Default::default() };
     let running = match output.filter[..] {
-        [] => count_running(tasks.iter()),
-        _ => count_running(self::tasks(client, every).await?.iter()),
+        [] => count_running(&tasks),
+        _ => count_running(&self::tasks(client, every).await?),
     };
     text::print(&page::page(&service, &replicas(&service, running)))?;
     task::print_below(client, tasks, all).await

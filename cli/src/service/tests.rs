@@ -1,13 +1,20 @@
 //! What flags make of a spec.
 
+use std::time::Duration;
+
 use clap::Parser;
 use protocol::wire::{
-    ContainerSpec, Service, ServiceSpec, restart_policy::RestartCondition, service_spec::Mode,
-    task_spec::Runtime,
+    ContainerSpec, Service, ServiceSpec, Task, TaskState, TaskStatus,
+    list_service_statuses_response::ServiceStatus, restart_policy::RestartCondition,
+    service_spec::Mode, task_spec::Runtime,
 };
 
-use super::{Command, Prepared, page::page, prepare};
-use crate::error::Error;
+use super::{
+    Command,
+    flags::{Changes, Update},
+    page::page,
+    without_lost,
+};
 
 #[derive(Parser)]
 struct Typed {
@@ -15,17 +22,31 @@ struct Typed {
     command: Command,
 }
 
-fn typed(words: &str) -> Result<Prepared, Error> {
+fn typed(words: &str) -> Command {
     let words = std::iter::once("service").chain(words.split_whitespace());
-    prepare(Typed::try_parse_from(words).unwrap().command)
+    Typed::try_parse_from(words).unwrap().command
 }
 
 fn created(flags: &str) -> Result<ServiceSpec, String> {
-    match typed(&format!("create --name a --image host {flags}")) {
-        Ok(Prepared::Create { spec, .. }) => Ok(spec),
-        Ok(_) => panic!("another command was read"),
-        Err(error) => Err(error.to_string()),
-    }
+    create(&format!("--name a --image host {flags}"))
+}
+
+fn create(flags: &str) -> Result<ServiceSpec, String> {
+    let Command::Create(create) = typed(&format!("create {flags}")) else {
+        panic!("a service is created");
+    };
+    create.spec().map(|(spec, _)| spec).map_err(|error| error.to_string())
+}
+
+fn update(flags: &str) -> Update {
+    let Command::Update(update) = typed(&format!("update web {flags}")) else {
+        panic!("a service is updated");
+    };
+    update
+}
+
+fn changes(flags: &str) -> Changes {
+    update(flags).changes().unwrap().1
 }
 
 fn container(spec: &ServiceSpec) -> &ContainerSpec {
@@ -47,8 +68,7 @@ fn a_new_service_has_one_replica_and_restarts_always() {
 
 #[test]
 fn create_needs_a_name_and_an_image() {
-    let error = typed("create --name a").err().unwrap().to_string();
-    assert_eq!(error, "--name and --image are mandatory");
+    assert_eq!(create("--name a").unwrap_err(), "--name and --image are mandatory");
 }
 
 #[test]
@@ -80,9 +100,7 @@ fn wrong_values_are_told_with_what_is_right() {
 #[test]
 fn an_update_changes_only_what_is_given() {
     let before = created("--log-driver json-file --log-opt max-size=1m --env A=1").unwrap();
-    let Ok(Prepared::Update { service, changes, .. }) = typed("update web --replicas 6") else {
-        panic!("an update was typed");
-    };
+    let (service, changes, _) = update("--replicas 6").changes().unwrap();
     let mut after = before.clone();
     changes.apply(&mut after).unwrap();
     assert_eq!(service, "web");
@@ -92,11 +110,8 @@ fn an_update_changes_only_what_is_given() {
 
 #[test]
 fn force_replaces_tasks_that_did_not_change() {
-    let Ok(Prepared::Update { changes, .. }) = typed("update web --force") else {
-        panic!("an update was typed");
-    };
     let mut spec = created("").unwrap();
-    changes.apply(&mut spec).unwrap();
+    changes("--force").apply(&mut spec).unwrap();
     assert_eq!(spec.task.unwrap().force_update, 1);
 }
 
@@ -111,11 +126,8 @@ fn the_page_says_why_a_service_has_no_ports() {
 }
 
 fn updated(before: &ServiceSpec, flags: &str) -> ServiceSpec {
-    let Ok(Prepared::Update { changes, .. }) = typed(&format!("update web {flags}")) else {
-        panic!("an update was typed");
-    };
     let mut spec = before.clone();
-    changes.apply(&mut spec).unwrap();
+    changes(flags).apply(&mut spec).unwrap();
     spec
 }
 
@@ -140,14 +152,50 @@ fn a_capability_is_added_or_dropped() {
 
 #[test]
 fn references_are_read_before_a_manager_is_asked() {
-    let Ok(Prepared::Update { references, .. }) =
-        typed("update web --add-secret a:b --rm-secret c --add-config d --network n")
-    else {
-        panic!("an update was typed");
-    };
+    let flags = "--add-secret a:b --rm-secret c --add-config d --network n";
+    let references = update(flags).changes().unwrap().2;
     assert_ne!(references, super::flags::References::default());
     assert_eq!(
-        typed("update web --add-config :b").err().unwrap().to_string(),
+        update("--add-config :b").changes().err().unwrap().to_string(),
         "invalid config name provided"
     );
+}
+
+#[test]
+fn waiting_has_an_end_that_can_be_set() {
+    let check = |flags: &str, is_terminal, expected: Option<Duration>| {
+        assert_eq!(update(flags).manner.wait(is_terminal), expected, "{flags}");
+    };
+    check("", false, None);
+    check("", true, Some(Duration::from_secs(600)));
+    check("--wait", false, Some(Duration::from_secs(600)));
+    check("--wait=false", true, None);
+    check("--wait-timeout 90s", false, Some(Duration::from_secs(90)));
+    check("--wait-timeout 90s --wait=false", true, None);
+    check("--wait-timeout 0", false, Some(Duration::MAX));
+    let error = Typed::try_parse_from(["service", "update", "web", "--wait-timeout", "-1s"]);
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("the time must not be negative"), "{error}");
+}
+
+#[test]
+fn tasks_on_nodes_that_are_down_do_not_count() {
+    let status = |id: &str, running_tasks| ServiceStatus {
+        service_id: id.to_owned(),
+        running_tasks,
+        ..ServiceStatus::default()
+    };
+    let task = |service: &str, state: TaskState| Task {
+        service_id: service.to_owned(),
+        status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
+        ..Task::default()
+    };
+    let lost = [
+        task("a", TaskState::Running),
+        task("a", TaskState::Failed),
+        task("c", TaskState::Running),
+    ];
+    let counted = without_lost(vec![status("a", 3), status("b", 2)], &lost);
+    let expected = [("a", 2), ("b", 2)].map(|(id, running)| (id.to_owned(), running));
+    assert_eq!(counted, expected.into());
 }

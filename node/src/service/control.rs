@@ -17,6 +17,7 @@ use actors::{
     environment::Clock,
     store::{Transaction, View},
 };
+use prost::Message;
 use prost_types::Timestamp;
 use protocol::{
     id::{ExtensionId, ResourceId, ServiceId},
@@ -26,11 +27,14 @@ use rand::rngs::OsRng;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Leadership,
+    ANSWER_BYTES_MAX, Leadership,
     not_offered::not_offered,
-    status::{leaderless, refused, unwritten},
+    status::{leaderless, refused, too_many, unwritten},
 };
 use crate::identity::certificate_expiry;
+
+/// What a field costs beside its content, at most: its tag and its length.
+const FIELD_BYTES_MAX: usize = 6;
 
 /// Answers the calls about the cluster: reads from a view that is surely current, writes as one
 /// transaction each.
@@ -81,6 +85,28 @@ fn answer<'a, T: 'a, W, R>(
     Ok(Response::new(place(Some(shown(found)))))
 }
 
+/// Gives the objects of a list their place in an answer, which holds so much and no more; `by` says
+/// how to ask for fewer.
+fn all<T, W: Message>(
+    found: Vec<&Arc<T>>,
+    shown: impl Fn(&T) -> W,
+    kind: &str,
+    by: &str,
+) -> Result<Vec<W>, Status> {
+    let count = found.len();
+    let mut bytes = 0;
+    let mut gathered = Vec::with_capacity(count);
+    for object in found {
+        let shown = shown(object);
+        bytes += shown.encoded_len() + FIELD_BYTES_MAX;
+        if bytes > ANSWER_BYTES_MAX {
+            return Err(too_many(count, kind, by));
+        }
+        gathered.push(shown);
+    }
+    Ok(gathered)
+}
+
 fn checked<T>(verdict: Result<T, Error>) -> Result<T, Status> {
     verdict.map_err(|error| refused(&error))
 }
@@ -102,7 +128,7 @@ impl control_server::Control for Control {
     ) -> Answer<wire::ListClustersResponse> {
         let view = self.read().await?;
         let found = list::clusters(&view, request.get_ref());
-        let clusters = found.into_iter().map(|found| cluster::shown(found)).collect();
+        let clusters = all(found, cluster::shown, "clusters", "name, id or label")?;
         Ok(Response::new(wire::ListClustersResponse { clusters }))
     }
 
@@ -141,7 +167,8 @@ impl control_server::Control for Control {
         let view = self.read().await?;
         let managers = self.managers().await?;
         let found = list::nodes(&view, request.get_ref());
-        let nodes = found.into_iter().map(|found| node::shown(found, &managers)).collect();
+        let by = "name, id, role, membership or label";
+        let nodes = all(found, |found| node::shown(found, &managers), "nodes", by)?;
         Ok(Response::new(wire::ListNodesResponse { nodes }))
     }
 
@@ -216,7 +243,8 @@ impl control_server::Control for Control {
     ) -> Answer<wire::ListServicesResponse> {
         let view = self.read().await?;
         let found = list::services(&view, request.get_ref());
-        let services = found.into_iter().map(|found| wire::Service::from(&**found)).collect();
+        let by = "name, id, runtime or label";
+        let services = all(found, |found| wire::Service::from(found), "services", by)?;
         Ok(Response::new(wire::ListServicesResponse { services }))
     }
 
@@ -275,7 +303,8 @@ impl control_server::Control for Control {
     ) -> Answer<wire::ListTasksResponse> {
         let view = self.read().await?;
         let found = list::tasks(&view, request.get_ref());
-        let tasks = found.into_iter().map(|found| wire::Task::from(&**found)).collect();
+        let by = "service, node, desired state, name, id or label";
+        let tasks = all(found, |found| wire::Task::from(found), "tasks", by)?;
         Ok(Response::new(wire::ListTasksResponse { tasks }))
     }
 
@@ -349,7 +378,8 @@ impl control_server::Control for Control {
     ) -> Answer<wire::ListResourcesResponse> {
         let view = self.read().await?;
         let found = list::resources(&view, request.get_ref());
-        let resources = found.into_iter().map(|found| wire::Resource::from(&**found)).collect();
+        let by = "kind, name, id or label";
+        let resources = all(found, |found| wire::Resource::from(found), "resources", by)?;
         Ok(Response::new(wire::ListResourcesResponse { resources }))
     }
 

@@ -53,6 +53,13 @@ pub(super) fn leaderless(_: NotLeading) -> Status {
     Status::unavailable(NO_LEADER)
 }
 
+/// The outcome of a list that one answer cannot hold.
+pub(super) fn too_many(count: usize, kind: &str, by: &str) -> Status {
+    Status::resource_exhausted(format!(
+        "{count} {kind} are too much for one answer: filter them by {by}"
+    ))
+}
+
 /// The outcome of a call that another version answers.
 pub(super) fn not_offered(what: &str) -> Status {
     Status::unimplemented(format!("{what} are not offered by this version of swarmd"))

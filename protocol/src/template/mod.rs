@@ -20,8 +20,8 @@ pub use spec::{InvalidSpec, expand_container};
 
 use crate::wire;
 
-/// How long an expanded text may become, in bytes: few texts can mean very much, and what comes
-/// out becomes an environment or a path.
+/// How long an expanded text may become, and all those of a spec together, in bytes: few texts can
+/// mean very much, and what comes out becomes an environment or a path.
 const EXPANDED_BYTES_MAX: usize = 1024 * 1024;
 
 /// What placeholders stand for.

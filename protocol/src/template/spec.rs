@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Context, Error, expand, is_template};
+use super::{Context, EXPANDED_BYTES_MAX, Error, error::Reason, expand, is_template};
 use crate::wire::{ContainerSpec, Mount};
 
 /// A text of a spec that cannot be expanded.
@@ -34,7 +34,7 @@ pub enum InvalidSpec {
 }
 
 /// Returns a spec with its templates expanded: the values of the environment, the mounts and the
-/// host name. Nothing else is ever a template.
+/// host name. Nothing else is ever a template. All texts together become no longer than one may.
 pub fn expand_container<'a>(
     container: &'a ContainerSpec,
     context: &Context,
@@ -43,34 +43,56 @@ pub fn expand_container<'a>(
         return Ok(Cow::Borrowed(container));
     }
     let mut expanded = container.clone();
+    let mut expansion = Expansion { context, left: EXPANDED_BYTES_MAX };
+    let mut expand = |text: &str| expansion.expand(text);
     for entry in &mut expanded.env {
         // A template in the name of a variable is none, nor is one without a value.
         if let Some((name, value)) = entry.split_once('=') {
-            let value =
-                expand(value, context).map_err(|error| InvalidSpec::Env(entry.clone(), error))?;
+            let value = expand(value).map_err(|error| InvalidSpec::Env(entry.clone(), error))?;
             *entry = format!("{name}={value}");
         }
     }
     for mount in &mut expanded.mounts {
-        expand_mount(mount, context)?;
+        expand_mount(mount, &mut expand)?;
     }
-    expanded.hostname = expand(&container.hostname, context).map_err(InvalidSpec::Hostname)?;
+    expanded.hostname = expand(&container.hostname).map_err(InvalidSpec::Hostname)?;
     Ok(Cow::Owned(expanded))
 }
 
-fn expand_mount(mount: &mut Mount, context: &Context) -> Result<(), InvalidSpec> {
-    mount.source = expand(&mount.source, context)
+/// What the texts of one spec share.
+struct Expansion<'a> {
+    context: &'a Context,
+    /// How many bytes may still come out of templates.
+    left: usize,
+}
+
+impl Expansion<'_> {
+    fn expand(&mut self, text: &str) -> Result<String, Error> {
+        let expanded = expand(text, self.context)?;
+        if is_template(text) {
+            let left = self.left.checked_sub(expanded.len());
+            self.left = left.ok_or_else(|| Error::parsing(text, 0, Reason::TooLong))?;
+        }
+        Ok(expanded)
+    }
+}
+
+fn expand_mount(
+    mount: &mut Mount,
+    mut expand: impl FnMut(&str) -> Result<String, Error>,
+) -> Result<(), InvalidSpec> {
+    mount.source = expand(&mount.source)
         .map_err(|error| InvalidSpec::MountSource(mount.source.clone(), error))?;
-    mount.target = expand(&mount.target, context)
+    mount.target = expand(&mount.target)
         .map_err(|error| InvalidSpec::MountTarget(mount.target.clone(), error))?;
     let Some(volume) = &mut mount.volume_options else { return Ok(()) };
     for (key, value) in &mut volume.labels {
-        *value = expand(value, context)
+        *value = expand(value)
             .map_err(|error| InvalidSpec::VolumeLabel(key.clone(), value.clone(), error))?;
     }
     let options = volume.driver_config.as_mut().map(|driver| &mut driver.options);
     for (key, value) in options.into_iter().flatten() {
-        *value = expand(value, context)
+        *value = expand(value)
             .map_err(|error| InvalidSpec::DriverOption(key.clone(), value.clone(), error))?;
     }
     Ok(())

@@ -331,3 +331,25 @@ fn words() -> impl Strategy<Value = String> {
     ];
     prop_oneof![8 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
 }
+
+#[test]
+fn all_texts_of_a_spec_together_are_bounded() {
+    let mut large = context();
+    large.service_labels.insert("large".into(), "x".repeat(EXPANDED_BYTES_MAX / 2));
+    let expanded = |texts: usize, hostname: &str| {
+        let container = wire::ContainerSpec {
+            env: vec!["A={{.Service.Labels.large}}".to_owned(); texts],
+            hostname: hostname.to_owned(),
+            ..Default::default()
+        };
+        expand_container(&container, &large).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(expanded(2, "plain"), Ok(()));
+    let too_long = "template: expansion:1: the result is longer than 1048576 bytes";
+    let why = "expanding env failed: expanding env \"A={{.Service.Labels.large}}\": ".to_owned();
+    assert_eq!(expanded(3, "plain"), Err(why + too_long));
+    assert_eq!(
+        expanded(2, "{{.Task.Slot}}"),
+        Err(format!("expanding hostname failed: {too_long}"))
+    );
+}

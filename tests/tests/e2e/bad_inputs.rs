@@ -132,6 +132,10 @@ const UPDATES: &[Row] = &[
     ("--add-secret :x", "invalid secret name provided"),
     ("--add-config a:", "invalid presentation name provided"),
     ("--replicas 0", "no changes detected"),
+    (
+        "--wait-timeout -1s",
+        "invalid argument \"-1s\" for \"--wait-timeout\" flag: the time must not be negative",
+    ),
     ("--dry-run --replicas 9223372036854775808", "Number of replicas must be non-negative"),
 ];
 
@@ -144,7 +148,8 @@ const OBJECTS: &[Row] = &[
     ("service logs nobody", "service nobody not found"),
     (
         "service logs web",
-        "failed to subscribe to logs: this manager does not offer what was asked of it",
+        "failed to subscribe to logs: the logs of services are not offered by this version of \
+         swarmd",
     ),
     ("task inspect nobody", "task nobody not found"),
     ("task explain nobody", "task nobody not found"),
@@ -160,7 +165,7 @@ const OBJECTS: &[Row] = &[
     ("node update node-1", "No change for node node-1"),
     ("node update node-1 --label x", "malformed label for node x"),
     ("node remove node-1 --force", "node ..."),
-    ("cluster unlock-key default", "this manager does not offer what was asked of it"),
+    ("cluster unlock-key default", "unlock keys are not offered by this version of swarmd"),
     ("service create --name WEB --image host", "name conflicts with an existing object: ..."),
     ("service create --name a.b --image host", "name must be valid as a DNS name component"),
     (
@@ -200,6 +205,11 @@ const CLUSTER: &[Row] = &[
         "--rotate-join-token flag must be followed by 'worker' or 'manager'",
     ),
     ("--autolock", "this version cannot lock its managers"),
+    ("--rotate-unlock-key", "this version cannot lock its managers"),
+    (
+        "--external-ca protocol=cfssl,url=https://x",
+        "this version signs with its own root certificate, not through external CAs",
+    ),
 ];
 
 #[track_caller]

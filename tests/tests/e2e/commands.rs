@@ -133,6 +133,10 @@ fn waiting_ends_with_the_last_task_or_with_the_reason() {
     assert_eq!(said.lines().count(), 1, "{said}");
     let said = create("--name once --command /nowhere/at/all --restart-condition none");
     assert!(said.contains("does not come back"), "{said}");
+    let said = create("--name loop --command true --restart-delay 300ms");
+    assert!(said.contains("task after task ends in slot 1: COMPLETE"), "{said}");
+    let said = create("--name late --command true --restart-delay 1h --wait-timeout 1s");
+    assert!(said.contains("still waiting after 1 s"), "{said}");
 }
 
 #[test]

@@ -65,8 +65,8 @@ pub fn shown(cluster: &Cluster) -> wire::Cluster {
 /// Replaces the spec of a cluster that was read at `version`; `rotation` says which tokens and keys
 /// to make anew.
 ///
-/// Moving to another root certificate and locking the managers are not offered, and refused, so
-/// that nobody believes that they have happened.
+/// Moving to another root certificate, signing through external CAs and locking the managers are not
+/// offered, and refused, so that nobody believes that they have happened.
 pub fn update(
     transaction: &mut Transaction,
     id: &str,
@@ -77,7 +77,7 @@ pub fn update(
 ) -> Result<(), Error> {
     let stored = get(transaction, id)?.clone();
     let mut spec = valid.into_spec();
-    check_offered(&stored.spec, &spec)?;
+    check_offered(&stored.spec, &spec, rotation)?;
     if let (Some(config), Some(before)) = (&mut spec.ca_config, &stored.spec.ca_config) {
         // Answers never showed these, so a client that sends back what it read leaves them out.
         config.signing_ca_cert = before.signing_ca_cert.clone();
@@ -97,7 +97,11 @@ pub fn update(
     Ok(transaction.update(cluster)?)
 }
 
-fn check_offered(before: &ClusterSpec, after: &ClusterSpec) -> Result<(), Error> {
+fn check_offered(
+    before: &ClusterSpec,
+    after: &ClusterSpec,
+    rotation: KeyRotation,
+) -> Result<(), Error> {
     let refuse = |text: &str| Err(Error::Unimplemented(text.to_owned()));
     let old = before.ca_config.clone().unwrap_or_default();
     let new = after.ca_config.clone().unwrap_or_default();
@@ -106,7 +110,13 @@ fn check_offered(before: &ClusterSpec, after: &ClusterSpec) -> Result<(), Error>
     if is_new_root || new.force_rotate != old.force_rotate {
         return refuse("this version cannot move a cluster to another root certificate");
     }
-    if after.encryption_config.is_some_and(|config| config.auto_lock_managers) {
+    if !new.external_cas.is_empty() && new.external_cas != old.external_cas {
+        return refuse(
+            "this version signs with its own root certificate, not through external CAs",
+        );
+    }
+    let locks = after.encryption_config.is_some_and(|config| config.auto_lock_managers);
+    if locks || rotation.manager_unlock_key {
         return refuse("this version cannot lock its managers");
     }
     Ok(())

@@ -8,7 +8,9 @@ mod image;
 mod list;
 mod node;
 mod references;
+mod rows;
 mod service;
+mod size;
 mod spec;
 mod status;
 

@@ -13,7 +13,7 @@ mod template;
 
 pub use cluster::ValidCluster;
 use protocol::wire::Version;
-pub use service::ValidService;
+pub use service::{SPEC_BYTES_MAX, ValidService};
 
 use super::Error;
 

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use protocol::wire::{ServiceSpec, UpdateConfig, service_spec::Mode};
 
 use super::{
     annotations::check_name, duration::check_not_negative, endpoint::check_endpoint,
     task::check_task,
 };
-use crate::control::Error;
+use crate::{control::Error, store::TRANSACTION_BYTES_MAX};
+
+/// How large a spec may be, encoded, its endpoint and its log driver counted twice, since services and
+/// tasks hold them twice. The transaction of an update holds the spec and the one before it, that of
+/// a restart a task and the one before it: what could never be replaced is not taken in.
+pub const SPEC_BYTES_MAX: usize = TRANSACTION_BYTES_MAX / 2 - 64 * 1024;
 
 /// A service spec that passed every check which needs no look at the cluster.
 #[derive(Clone, Debug)]
@@ -40,8 +46,23 @@ impl TryFrom<Option<ServiceSpec>> for ValidService {
         }
         check_mode(&spec)?;
         check_endpoint(spec.endpoint.as_ref())?;
+        check_size(&spec)?;
         Ok(Self(Arc::new(spec)))
     }
+}
+
+fn check_size(spec: &ServiceSpec) -> Result<(), Error> {
+    let endpoint = spec.endpoint.as_ref().map_or(0, Message::encoded_len);
+    let log_driver = spec.task.as_ref().and_then(|task| task.log_driver.as_ref());
+    let log_driver = log_driver.map_or(0, Message::encoded_len);
+    let bytes = spec.encoded_len() + endpoint + log_driver;
+    if bytes > SPEC_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "the spec takes {bytes} bytes, at most {SPEC_BYTES_MAX} are possible: large data \
+             belongs into configs and secrets"
+        )));
+    }
+    Ok(())
 }
 
 fn check_mode(spec: &ServiceSpec) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use protocol::{
     objects::Object,
-    wire::{TaskSpec, restart_policy::RestartCondition},
+    wire::{TaskSpec, restart_policy::RestartCondition, service_spec::Mode},
 };
 use tokio::time::sleep;
 
@@ -180,5 +180,41 @@ fn a_removed_task_is_deleted_when_its_node_says_that_it_stopped() {
         assert_eq!(left(&store), 1, "places are gathered first");
         sleep(Duration::from_millis(100)).await;
         assert_eq!(left(&store), 0);
+    });
+}
+
+#[test]
+fn only_slots_of_replicated_services_have_a_history() {
+    let ended = "1:failed>shutdown 1:failed>shutdown 1:failed>shutdown 1:running";
+    let replicated = service(1, &TaskSpec::default());
+    assert_eq!(reaped(&with_limit(&served(&replicated, ended), 1)), "t1 t2 t3");
+    let mut global = replicated;
+    let mut wish = global.spec.as_ref().clone();
+    wish.mode = Some(Mode::Global(Default::default()));
+    global.spec = wish.into();
+    assert_eq!(reaped(&with_limit(&served(&global, ended), 1)), "");
+    let alone = tasks(ended, &TaskSpec::default()).into_iter().map(Object::from);
+    assert_eq!(reaped(&with_limit(&view(alone), 1)), "", "the service is gone");
+}
+
+#[test]
+fn more_than_a_thousand_places_do_not_wait() {
+    run(async |tree| {
+        let count = PLACES_MAX + 1;
+        let words: Vec<_> = (1..=count).map(|slot| format!("{slot}:running>remove@n1")).collect();
+        let store =
+            testing::start(tree, served(&service(1, &TaskSpec::default()), &words.join(" ")));
+        let subject = store.clone();
+        tree.child_with_address("reaper", move |_, own| Reaper::new(subject.clone(), own));
+        sleep(Duration::from_secs(1)).await;
+        let stopped = store.transact(move |head| {
+            for number in 1..=count {
+                change(head, &format!("t{number}"), |task| observe(task, "n1", "shutdown"));
+            }
+            Ok::<_, ()>(())
+        });
+        stopped.await.unwrap();
+        sleep(GATHER / 2).await;
+        assert_eq!(store.view().tasks().count(), 0);
     });
 }

@@ -1,6 +1,8 @@
 //! Which tasks are replaced and when replacements start, as tables; and the actor on the paused
 //! clock.
 
+mod rows;
+
 use prost_types::Duration as Stored;
 use protocol::{
     id::ServiceId,

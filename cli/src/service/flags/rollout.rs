@@ -11,93 +11,73 @@ use crate::{
     value::{self, Invalid},
 };
 
-/// How tasks are replaced.
-#[derive(Args, Clone, Default)]
-pub(super) struct UpdateFlags {
-    /// Tasks replaced at once; 0 is all
-    #[arg(long)]
-    update_parallelism: Option<u64>,
-    /// Delay between replacements
-    #[arg(long, allow_hyphen_values = true)]
-    update_delay: Option<String>,
-    /// What a failure does: pause, continue or rollback
-    #[arg(long, allow_hyphen_values = true)]
-    update_on_failure: Option<String>,
-    /// Order: stop-first or start-first
-    #[arg(long, allow_hyphen_values = true)]
-    update_order: Option<String>,
+/// The same four flags, by what their names begin with.
+macro_rules! rollout_flags {
+    ($(#[$about:meta])* $name:ident, $prefix:literal, $actions:expr) => {
+        $(#[$about])*
+        #[derive(Args, Clone, Default)]
+        pub(super) struct $name {
+            /// Tasks replaced at once; 0 is all
+            #[arg(long = concat!($prefix, "-parallelism"), id = concat!($prefix, "-parallelism"))]
+            parallelism: Option<u64>,
+            /// Delay between replacements
+            #[arg(long = concat!($prefix, "-delay"), id = concat!($prefix, "-delay"))]
+            #[arg(allow_hyphen_values = true)]
+            delay: Option<String>,
+            #[doc = concat!("What a failure does: ", $actions)]
+            #[arg(long = concat!($prefix, "-on-failure"), id = concat!($prefix, "-on-failure"))]
+            #[arg(allow_hyphen_values = true)]
+            on_failure: Option<String>,
+            /// Order: stop-first or start-first
+            #[arg(long = concat!($prefix, "-order"), id = concat!($prefix, "-order"))]
+            #[arg(allow_hyphen_values = true)]
+            order: Option<String>,
+        }
+
+        impl $name {
+            pub(super) fn apply(&self, config: &mut Option<UpdateConfig>) -> Result<(), Error> {
+                if let Some(parallelism) = self.parallelism {
+                    config.get_or_insert_default().parallelism = parallelism;
+                }
+                if let Some(delay) = &self.delay {
+                    config.get_or_insert_default().delay = Some(value::duration(delay)?);
+                }
+                if let Some(action) = &self.on_failure {
+                    let action = failure_action($prefix, action)?;
+                    config.get_or_insert_default().failure_action = action as i32;
+                }
+                if let Some(order) = &self.order {
+                    config.get_or_insert_default().order = update_order($prefix, order)? as i32;
+                }
+                Ok(())
+            }
+        }
+    };
 }
 
-/// How a replacement is taken back.
-#[derive(Args, Clone, Default)]
-pub(super) struct RollbackFlags {
-    /// Tasks rolled back at once; 0 is all
-    #[arg(long)]
-    rollback_parallelism: Option<u64>,
-    /// Delay between rollbacks
-    #[arg(long, allow_hyphen_values = true)]
-    rollback_delay: Option<String>,
-    /// What a failure does: pause or continue
-    #[arg(long, allow_hyphen_values = true)]
-    rollback_on_failure: Option<String>,
-    /// Order: stop-first or start-first
-    #[arg(long, allow_hyphen_values = true)]
-    rollback_order: Option<String>,
+rollout_flags! {
+    /// How tasks are replaced.
+    UpdateFlags, "update", "pause, continue or rollback"
 }
 
-impl UpdateFlags {
-    pub(super) fn apply(&self, config: &mut Option<UpdateConfig>) -> Result<(), Error> {
-        if let Some(parallelism) = self.update_parallelism {
-            config.get_or_insert_default().parallelism = parallelism;
-        }
-        if let Some(delay) = &self.update_delay {
-            config.get_or_insert_default().delay = Some(value::duration(delay)?);
-        }
-        if let Some(action) = &self.update_on_failure {
-            let action = failure_action("--update-on-failure", action, true)?;
-            config.get_or_insert_default().failure_action = action as i32;
-        }
-        if let Some(order) = &self.update_order {
-            let order = update_order("--update-order", order)?;
-            config.get_or_insert_default().order = order as i32;
-        }
-        Ok(())
-    }
+rollout_flags! {
+    /// How a replacement is taken back.
+    RollbackFlags, "rollback", "pause or continue"
 }
 
-impl RollbackFlags {
-    pub(super) fn apply(&self, config: &mut Option<UpdateConfig>) -> Result<(), Error> {
-        if let Some(parallelism) = self.rollback_parallelism {
-            config.get_or_insert_default().parallelism = parallelism;
-        }
-        if let Some(delay) = &self.rollback_delay {
-            config.get_or_insert_default().delay = Some(value::duration(delay)?);
-        }
-        if let Some(action) = &self.rollback_on_failure {
-            let action = failure_action("--rollback-on-failure", action, false)?;
-            config.get_or_insert_default().failure_action = action as i32;
-        }
-        if let Some(order) = &self.rollback_order {
-            let order = update_order("--rollback-order", order)?;
-            config.get_or_insert_default().order = order as i32;
-        }
-        Ok(())
-    }
-}
-
-fn failure_action(flag: &str, text: &str, rollback: bool) -> Result<FailureAction, Invalid> {
+fn failure_action(prefix: &str, text: &str) -> Result<FailureAction, Invalid> {
     match text {
         "pause" => Ok(FailureAction::Pause),
         "continue" => Ok(FailureAction::Continue),
-        "rollback" if rollback => Ok(FailureAction::Rollback),
-        _ => Err(Invalid::new(format!("{flag} value must be pause or continue"))),
+        "rollback" if prefix == "update" => Ok(FailureAction::Rollback),
+        _ => Err(Invalid::new(format!("--{prefix}-on-failure value must be pause or continue"))),
     }
 }
 
-fn update_order(flag: &str, text: &str) -> Result<UpdateOrder, Invalid> {
+fn update_order(prefix: &str, text: &str) -> Result<UpdateOrder, Invalid> {
     match text {
         "stop-first" => Ok(UpdateOrder::StopFirst),
         "start-first" => Ok(UpdateOrder::StartFirst),
-        _ => Err(Invalid::new(format!("{flag} value must be stop-first or start-first"))),
+        _ => Err(Invalid::new(format!("--{prefix}-order value must be stop-first or start-first"))),
     }
 }

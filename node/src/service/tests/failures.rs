@@ -5,7 +5,9 @@ use actors::{
     raft::NotLeading,
     store::{self, NotWritten, TransactError, View},
 };
-use protocol::wire::{CreateServiceRequest, ListServicesRequest};
+use protocol::wire::{
+    Annotations, CreateExtensionRequest, CreateServiceRequest, ListServicesRequest,
+};
 use tonic::{Code, Status};
 
 use super::{calls::spec, check, run};
@@ -90,14 +92,14 @@ fn a_refused_call_has_written_nothing() {
 }
 
 #[test]
-fn a_spec_that_no_entry_holds_is_refused() {
+fn what_no_entry_holds_is_refused() {
     run(&View::default(), async |world| {
-        let mut large = spec("web");
-        let labels = &mut large.annotations.as_mut().expect("named").labels;
-        labels.insert("large".to_owned(), "x".repeat(store::TRANSACTION_BYTES_MAX));
-        let create = CreateServiceRequest { spec: Some(large) };
-        let outcome = world.control().create_service(create).await;
+        let labels = [("large".to_owned(), "x".repeat(store::TRANSACTION_BYTES_MAX))].into();
+        let annotations = Annotations { name: "web".to_owned(), labels, ..Default::default() };
+        let create =
+            CreateExtensionRequest { annotations: Some(annotations), ..Default::default() };
+        let outcome = world.control().create_extension(create).await;
         check(outcome, Code::Unknown, "raft: raft message is too large and can't be sent");
-        assert_eq!(world.store.view().services().count(), 0);
+        assert_eq!(world.store.view().index(), 0);
     });
 }

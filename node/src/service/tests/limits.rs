@@ -7,7 +7,10 @@ use prost_types::Timestamp;
 use protocol::{
     objects::Service,
     swarm::{ListActorsRequest, diagnostics_client::DiagnosticsClient},
-    wire::{self, Annotations, CreateServiceRequest, ListServicesRequest, ServiceSpec},
+    wire::{
+        self, Annotations, CreateServiceRequest, ListServicesRequest, ServiceSpec,
+        list_services_request,
+    },
 };
 use tokio::time::Instant;
 use tonic::Code;
@@ -34,10 +37,10 @@ fn a_hundred_megabytes_in_one_request_are_refused_and_the_rest_is_served() {
     });
 }
 
-#[test]
-fn lists_may_be_larger_than_requests() {
+/// So many services, of a megabyte each.
+fn large(count: usize) -> View {
     let mut transaction = Transaction::begin(&View::default());
-    for number in 0..5 {
+    for number in 0..count {
         let mut spec = spec(&format!("web{number}"));
         let labels = BTreeMap::from([("large".to_owned(), "x".repeat(1 << 20))]);
         spec.annotations.as_mut().expect("named").labels = labels;
@@ -45,11 +48,35 @@ fn lists_may_be_larger_than_requests() {
             wire::Service { id: format!("s{number}"), spec: Some(spec), ..Default::default() };
         transaction.create(Service::from(service)).expect("it is new");
     }
-    let view = transaction.seal(1, Timestamp::default()).view;
-    run(&view, async |world| {
+    transaction.seal(1, Timestamp::default()).view
+}
+
+#[test]
+fn lists_may_be_larger_than_requests() {
+    run(&large(5), async |world| {
         let mut control = world.control().max_decoding_message_size(usize::MAX);
         let listed = control.list_services(ListServicesRequest::default()).await.expect("listed");
         assert_eq!(listed.into_inner().services.len(), 5);
+    });
+}
+
+#[test]
+fn a_list_that_is_too_large_says_how_to_ask_for_less() {
+    run(&large(64), async |world| {
+        let mut control = world.control().max_decoding_message_size(usize::MAX);
+        let listed = control.list_services(ListServicesRequest::default()).await;
+        let status = listed.expect_err("it is too large");
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let text = "64 services are too much for one answer: filter them by name, id, runtime or \
+                    label";
+        assert_eq!(status.message(), text);
+        let filters = list_services_request::Filters {
+            id_prefixes: vec!["s1".to_owned()],
+            ..Default::default()
+        };
+        let request = ListServicesRequest { filters: Some(filters) };
+        let listed = control.list_services(request).await.expect("listed").into_inner();
+        assert_eq!(listed.services.len(), 11);
     });
 }
 
