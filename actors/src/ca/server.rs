@@ -135,7 +135,7 @@ impl Handler<Change> for Server {
     fn handle(&mut self, change: Change, ctx: &mut Self::Context) {
         match &change {
             Change::Committed { changes, .. } => {
-                self.agenda.add(changes.nodes.iter().map(|(id, _)| id.clone()));
+                self.agenda.add(changes.nodes.keys().cloned());
             }
             Change::Resync { .. } => self.agenda.add_everything(),
         }

@@ -265,16 +265,16 @@ fn only_one_snapshot_is_saved_at_a_time() {
 
 #[test]
 fn a_snapshot_that_cannot_be_written_leaves_the_log_as_it_was() {
-    let full = |disk: &SimulatedDisk| Temper { capacity: Some(disk.used()), ..Temper::default() };
-    let unsynced = |_: &SimulatedDisk| Temper { syncs_until_failure: Some(0), ..Temper::default() };
-    let causes: [(&str, &dyn Fn(&SimulatedDisk) -> Temper); 2] =
-        [("writing", &full), ("syncing", &unsynced)];
-    for (action, temper) in causes {
+    for (action, is_full) in [("writing", true), ("syncing", false)] {
         simulate(async || {
             let disk = SimulatedDisk::new(1);
             let rig = Rig::begin(&disk).await;
             rig.ask(append(1..=9, 1)).await.unwrap();
-            disk.set_temper(temper(&disk));
+            disk.set_temper(Temper {
+                capacity: is_full.then(|| disk.used()),
+                syncs_until_failure: (!is_full).then_some(0),
+                ..Temper::default()
+            });
             let error = rig.ask(SaveSnapshot(snapshot(7, 1, 900))).await.unwrap_err();
             let file = "0000000000000007.snapshot.new";
             assert_eq!(

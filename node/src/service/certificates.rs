@@ -104,9 +104,9 @@ impl node_ca_server::NodeCa for Certificates {
         request: Request<IssueNodeCertificateRequest>,
     ) -> Result<Response<IssueNodeCertificateResponse>, Status> {
         let asked = self.ask(request.into_inner()).await;
-        asked.map(Response::new).map_err(|error| match error {
-            TransactError::NotWritten(NotWritten::NotLeading) => Status::aborted(STOPPED),
-            error => unwritten(&error),
+        asked.map(Response::new).map_err(|error| {
+            let is_stopped = error == TransactError::NotWritten(NotWritten::NotLeading);
+            if is_stopped { Status::aborted(STOPPED) } else { unwritten(&error) }
         })
     }
 

@@ -1,8 +1,12 @@
 //! A node whose certificate is due when it starts.
 
-use std::{fs, os::unix::fs::DirBuilderExt, time::SystemTime};
+use std::{fs, os::unix::fs::DirBuilderExt};
 
-use node::identity::{Identity, certificate_expiry};
+use actors::environment::Clock;
+use node::{
+    clock::SystemClock,
+    identity::{Identity, certificate_expiry},
+};
 use prost_types::Timestamp;
 
 use crate::daemon::{Daemon, eventually};
@@ -14,7 +18,7 @@ fn a_certificate_that_is_due_is_renewed_while_tasks_run() {
     let mut daemon = Daemon::idle();
     let folder = daemon.state().join("certificates");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).unwrap();
-    let now = Timestamp::from(SystemTime::now()).seconds;
+    let now = SystemClock.now().seconds;
     let long_ago = Timestamp { seconds: now - 80 * DAY, nanos: 0 };
     let before = Identity::open(&folder, &long_ago).unwrap();
     let node_id = before.node_id().to_string();

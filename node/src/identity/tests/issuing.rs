@@ -1,6 +1,9 @@
 //! What is signed for whom, and how this node renews its own certificate.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed},
+};
 
 use actors::{
     ca::{
@@ -11,6 +14,7 @@ use actors::{
     environment::{Clock, Entropy, Environment},
     supervision::{Budget, Census, Tree},
 };
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::wire::RootCa;
@@ -118,11 +122,11 @@ fn who_cannot_sign_says_whose_fault_it_is() {
 }
 
 /// A clock that the test sets.
-struct Hands(Mutex<i64>);
+struct Hands(AtomicI64);
 
 impl Clock for Hands {
     fn now(&self) -> Timestamp {
-        Timestamp { seconds: *self.0.lock().expect("nobody panics"), nanos: 0 }
+        Timestamp { seconds: self.0.load(Relaxed), nanos: 0 }
     }
 }
 
@@ -130,19 +134,21 @@ impl Clock for Hands {
 struct Desk {
     root: RootCa,
     clock: Arc<Hands>,
-    node: Mutex<Subject>,
-    is_closed: Mutex<bool>,
-    asked: Mutex<Vec<i64>>,
+    node: ArcSwap<Subject>,
+    is_closed: AtomicBool,
+    asked: AtomicUsize,
 }
 
 impl Issuer for Desk {
     fn issue(&self, csr: String) -> BoxFuture<'static, Result<Bytes, String>> {
         let now = self.clock.now();
-        self.asked.lock().expect("nobody panics").push(now.seconds);
-        let is_closed = *self.is_closed.lock().expect("nobody panics");
-        let node = self.node.lock().expect("nobody panics").clone();
-        let signed = sign(&self.root, csr.as_bytes(), &node, now);
-        let answer = if is_closed { Err("closed".to_owned()) } else { Ok(signed.expect("signed")) };
+        self.asked.fetch_add(1, Relaxed);
+        let signed = sign(&self.root, csr.as_bytes(), &self.node.load(), now);
+        let answer = if self.is_closed.load(Relaxed) {
+            Err("closed".to_owned())
+        } else {
+            Ok(signed.expect("signed"))
+        };
         Box::pin(async { answer })
     }
 }
@@ -153,13 +159,13 @@ fn renews(test: impl AsyncFnOnce(&World, &Desk, &Shown)) {
     LocalSet::new().block_on(&runtime.expect("a runtime"), async {
         let world = World::new();
         let identity = world.open().expect("opened");
-        let clock = Arc::new(Hands(Mutex::new(NOW.seconds)));
+        let clock = Arc::new(Hands(AtomicI64::new(NOW.seconds)));
         let desk = Arc::new(Desk {
             root: root_of(&identity),
             clock: clock.clone(),
-            node: Mutex::new(identity.chain.subject.clone()),
-            is_closed: Mutex::new(false),
-            asked: Mutex::default(),
+            node: ArcSwap::from_pointee(identity.chain.subject.clone()),
+            is_closed: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
         });
         let shown = Shown::new(&identity.chain.certificates, &identity.key_file.key);
         let shown = shown.expect("it can be shown");
@@ -182,7 +188,7 @@ fn renews(test: impl AsyncFnOnce(&World, &Desk, &Shown)) {
 
 impl Desk {
     fn set_days(&self, days: i64) {
-        *self.clock.0.lock().expect("nobody panics") = NOW.seconds + days * DAY;
+        self.clock.0.store(NOW.seconds + days * DAY, Relaxed);
     }
 
     /// What the next daemon finds.
@@ -192,7 +198,7 @@ impl Desk {
     }
 
     fn asked(&self) -> usize {
-        self.asked.lock().expect("nobody panics").len()
+        self.asked.load(Relaxed)
     }
 }
 
@@ -239,17 +245,17 @@ fn a_certificate_is_renewed_in_the_second_half_of_its_life() {
 fn what_fails_is_tried_again_and_leaves_everything_as_it_was() {
     renews(async |world, desk, _| {
         let before = (world.read("swarm-node.crt"), world.read("swarm-node.key"));
-        *desk.is_closed.lock().expect("nobody panics") = true;
+        desk.is_closed.store(true, Relaxed);
         desk.set_days(85);
         until("a third try", || desk.asked() >= 3).await;
         // What is issued for another node is none of ours.
-        let own = desk.node.lock().expect("nobody panics").clone();
-        *desk.node.lock().expect("nobody panics") = subject("other", NodeRole::Manager);
-        *desk.is_closed.lock().expect("nobody panics") = false;
+        let own = desk.node.load_full();
+        desk.node.store(Arc::new(subject("other", NodeRole::Manager)));
+        desk.is_closed.store(false, Relaxed);
         let tries = desk.asked();
         until("two more", || desk.asked() >= tries + 2).await;
         assert_eq!((world.read("swarm-node.crt"), world.read("swarm-node.key")), before);
-        *desk.node.lock().expect("nobody panics") = own;
+        desk.node.store(own);
         until("a new certificate", || world.read("swarm-node.crt") != before.0).await;
         desk.open(world);
     });
