@@ -2,16 +2,26 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
+
+use crate::shim::Stat;
 
 /// The file whose lock says that a daemon runs here; it holds that daemon's process id.
 const LOCK: &str = "swarmd.lock";
 
 /// A process id and the end of its line.
 const PROCESS_ID_BYTES_MAX: u64 = 16;
+
+/// How often a lock is looked at whose daemon has ended, and how many times. What that daemon was
+/// about to start when it was killed has the lock too, until it is a program of its own; on a busy
+/// machine that takes a while.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOKS_MAX: u32 = 500;
 
 /// Where SwarmKit keeps what this daemon cannot read: its raft log, its snapshots, and the
 /// database of an agent, in their present and their former places.
@@ -89,16 +99,22 @@ impl StateDirectory {
             .mode(0o600)
             .open(path.join(LOCK))
             .map_err(unwritable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let read = lock.take(PROCESS_ID_BYTES_MAX).read_to_string(&mut text);
-                let process = read.ok().and(text.trim().parse().ok());
-                return Err(Error::InUse { path: path.to_owned(), process });
+        let mut looks = 0;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => return Err(unwritable(source)),
+                Err(TryLockError::WouldBlock) => {
+                    let process = owner(&mut lock);
+                    looks += 1;
+                    if looks > LOOKS_MAX || process.is_none_or(runs) {
+                        return Err(Error::InUse { path: path.to_owned(), process });
+                    }
+                    thread::sleep(LOOK_EVERY);
+                }
             }
-            Err(TryLockError::Error(source)) => return Err(unwritable(source)),
         }
+        lock.rewind().map_err(unwritable)?;
         lock.set_len(0).map_err(unwritable)?;
         writeln!(lock, "{}", std::process::id()).map_err(unwritable)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -115,6 +131,20 @@ impl StateDirectory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The process id in a lock, if there is one.
+fn owner(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.rewind().ok()?;
+    lock.take(PROCESS_ID_BYTES_MAX).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Whether a process runs; one that has ended and waits for its parent does not.
+fn runs(process: u32) -> bool {
+    let pid = i32::try_from(process).ok();
+    pid.and_then(|pid| Stat::of(pid).ok()).is_some_and(|stat| !stat.has_ended())
 }
 
 /// Makes a directory for its owner alone, and what it lies in. The names are durable afterwards: a
@@ -173,7 +203,9 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_lock_is_a_process_or_nothing() {
-        for (text, process) in [("17\n", Some(17)), ("", None), ("seventeen", None)] {
+        let own = std::process::id();
+        let rows = [(format!("{own}\n"), Some(own)), (String::new(), None), ("seventeen".into(), None)];
+        for (text, process) in rows {
             let parent = parent();
             let _first = StateDirectory::open(parent.path()).expect("free");
             fs::write(parent.path().join(LOCK), text).expect("written");
@@ -185,6 +217,25 @@ mod tests {
         fs::write(parent.path().join(LOCK), vec![0xff; 1 << 20]).expect("written");
         let error = StateDirectory::open(parent.path()).expect_err("taken");
         assert!(matches!(error, Error::InUse { process: None, .. }));
+    }
+
+    /// Killed while it was starting something, a daemon leaves its lock with that for a moment.
+    #[test]
+    fn a_lock_whose_daemon_has_ended_is_waited_for() {
+        let parent = parent();
+        let mut daemon = std::process::Command::new("true").spawn().expect("it starts");
+        let ended = daemon.id();
+        let first = StateDirectory::open(parent.path()).expect("free");
+        fs::write(parent.path().join(LOCK), format!("{ended}\n")).expect("written");
+        thread::scope(|scope| {
+            let second = scope.spawn(|| StateDirectory::open(parent.path()));
+            // First it is there and waits for its parent, then it is gone.
+            daemon.wait().expect("it ends");
+            drop(first);
+            second.join().expect("no panic").expect("free after a moment");
+        });
+        let text = fs::read_to_string(parent.path().join(LOCK)).expect("there");
+        assert_eq!(text, format!("{}\n", std::process::id()));
     }
 
     #[test]
