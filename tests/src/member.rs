@@ -13,7 +13,7 @@ use actors::{
         simulated::{Crash, Damage, SimulatedDisk, Temper, ToyCipher},
     },
     raft::{Config, Ended, Error, Founder, LeadershipChanged, Links, Peer},
-    store::Store,
+    store::{MemoryStore, Store},
     supervised,
     supervision::{ActorState, Address, Budget, Census, Closed, Tree, fail, testing::pardon},
     tree::{Core, LeaderParts, Log, Loops},
@@ -344,6 +344,11 @@ impl Member {
     /// Its store, while it lives.
     pub fn store(&self) -> Option<Store> {
         self.alive.as_ref().map(|alive| alive.core.store.clone())
+    }
+
+    /// The store's actor, while it lives: for what only raft asks of it.
+    pub fn memory(&self) -> Option<Address<MemoryStore>> {
+        self.alive.as_ref().map(|alive| alive.core.memory.clone())
     }
 
     /// Its raft peer, while it lives.

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod members;
+mod refusals;
 mod rig;
 mod snapshots;
 mod watching;

@@ -119,6 +119,7 @@ struct Alive {
     tree: Tree,
     log: Address<Writer>,
     peer: Address<Peer>,
+    memory: Address<MemoryStore>,
     store: Store,
 }
 
@@ -172,7 +173,8 @@ impl Machine {
         if let Some(network) = &self.network {
             network.0.borrow_mut().peers.insert(raft_id, peer.clone());
         }
-        self.alive = Some(Alive { tree, log, peer, store: Store::new(memory, published) });
+        let store = Store::new(memory.clone(), published);
+        self.alive = Some(Alive { tree, log, peer, memory, store });
     }
 
     pub(super) fn crash(&mut self, crash: Crash) {
@@ -191,6 +193,10 @@ impl Machine {
 
     pub(super) fn peer(&self) -> Address<Peer> {
         self.alive.as_ref().expect("alive").peer.clone()
+    }
+
+    pub(super) fn memory(&self) -> Address<MemoryStore> {
+        self.alive.as_ref().expect("alive").memory.clone()
     }
 
     pub(super) fn log(&self) -> Address<Writer> {
