@@ -74,7 +74,7 @@ pub(crate) fn carry_out(
             left.insert(step);
             continue;
         }
-        if !is_still_right(head, &step) {
+        if !planted!(SlotsOfCommitted) && !is_still_right(head, &step) {
             continue;
         }
         let template = templates
