@@ -36,6 +36,10 @@ const KEYS_MAX: usize = 2 * CHANGES_PER_TRANSACTION;
 /// is gone through.
 const LOOKED_AT_MAX: usize = 2_000;
 
+/// How many objects of a store that is gone through are looked at while other keys are due. What is
+/// found must have room in the transaction beside these, or it would wait behind them.
+const WALKED_BESIDE_MAX: usize = KEYS_MAX / 4;
+
 /// Decides on the head, writes, and returns the keys that there was no room for.
 pub(crate) type Decide<K> =
     Box<dyn FnOnce(&mut Transaction) -> Result<BTreeSet<K>, store::Error> + Send>;
@@ -178,19 +182,30 @@ pub(crate) fn proceed<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
         return;
     }
     let view = planner.store().view();
-    let is_guard = walk(planner, &view, ctx);
+    let Walked { keys: mut walked, is_guard } = walk(planner, &view, ctx);
     let keys_max = planner.agenda().keys_max;
     let mut due = mem::take(&mut planner.agenda().due);
     let mut keys = BTreeSet::new();
-    for _ in 0..LOOKED_AT_MAX {
-        if keys.len() >= keys_max {
-            break;
+    let mut looks = LOOKED_AT_MAX;
+    while looks > 0
+        && keys.len() < keys_max
+        && let Some(key) = walked.pop_first()
+    {
+        looks -= 1;
+        let is_news = !due.remove(&key) && is_guard;
+        let planned = planner.plan(&view, key);
+        if is_news && !planned.is_empty() {
+            tracing::warn!(?planned, "a full pass found work that no change had announced");
         }
-        let Some(key) = due.pop_first() else { break };
-        keys.extend(planner.plan(&view, key));
+        keys.extend(planned);
     }
-    if is_guard && !keys.is_empty() {
-        tracing::warn!(?keys, "a full pass found work that no change had announced");
+    due.extend(walked);
+    while looks > 0
+        && keys.len() < keys_max
+        && let Some(key) = due.pop_first()
+    {
+        looks -= 1;
+        keys.extend(planner.plan(&view, key));
     }
     while keys.len() > keys_max {
         due.extend(keys.pop_last());
@@ -206,18 +221,24 @@ pub(crate) fn proceed<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
     ctx.spawn(outcome.map(|outcome, planner, ctx| conclude(planner, ctx, asked, outcome)));
 }
 
-/// Goes on through the store once nothing else is due. Says whether what is due now comes from a
-/// walk that should find nothing.
-fn walk<P: Planner>(planner: &mut P, view: &View, ctx: &mut Context<P>) -> bool {
-    if !planner.agenda().due.is_empty() {
-        return false;
-    }
-    let Some(walk) = planner.agenda().walk.take() else { return false };
+/// What a walk has come by.
+struct Walked<K> {
+    keys: BTreeSet<K>,
+    /// There should be nothing to do about them.
+    is_guard: bool,
+}
+
+/// Goes on through the store, by a few objects if others are due.
+fn walk<P: Planner>(planner: &mut P, view: &View, ctx: &mut Context<P>) -> Walked<P::Key> {
+    let Some(walk) = planner.agenda().walk.take() else {
+        return Walked { keys: BTreeSet::new(), is_guard: false };
+    };
     let is_guard = walk.is_guard;
-    let Next { keys, last } = planner.next(view, walk.after.as_ref(), LOOKED_AT_MAX, ctx);
-    planner.agenda().due = keys;
+    let is_alone = planner.agenda().due.is_empty();
+    let count = if is_alone { LOOKED_AT_MAX } else { WALKED_BESIDE_MAX };
+    let Next { keys, last } = planner.next(view, walk.after.as_ref(), count, ctx);
     planner.agenda().walk = walk.behind(last);
-    is_guard
+    Walked { keys, is_guard }
 }
 
 /// Looks at the rest after others had their turn.
