@@ -171,12 +171,7 @@ impl View {
 
     /// Every object of a kind, by id, as [`View::objects`] gives them.
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = Object> + Send + use<> {
-        self.all_from(kind, Bound::Unbounded)
-    }
-
-    /// The objects of a kind from a place on, by id.
-    pub(super) fn all_from(&self, kind: Kind, from: Bound<Id>) -> All {
-        All { view: self.clone(), kind, from, page: Vec::new().into_iter() }
+        All { view: self.clone(), kind, from: Bound::Unbounded, page: Vec::new().into_iter() }
     }
 
     /// Takes some objects away that nobody else sees; returns whether there is more to do. A whole
@@ -214,7 +209,7 @@ const PAGE: usize = 64;
 
 /// The objects of a kind, by id. Each page finds its place anew: the map's own iterator over
 /// shared nodes would collect all of them first.
-pub(super) struct All {
+struct All {
     view: View,
     kind: Kind,
     from: Bound<Id>,
