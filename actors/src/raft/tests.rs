@@ -5,6 +5,7 @@ mod members;
 mod refusals;
 mod rig;
 mod snapshots;
+mod storage;
 mod watching;
 
 use std::time::Duration;
