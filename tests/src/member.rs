@@ -381,10 +381,9 @@ impl Member {
     /// How many actors the loops of a leader have that run here.
     pub fn loops(&self) -> usize {
         let reports = self.alive.iter().flat_map(|alive| alive.census.report());
-        let (loops, has_ended) = (self.path("leader/"), [ActorState::Stopped, ActorState::GivenUp]);
-        reports
-            .filter(|report| report.path.starts_with(&loops) && !has_ended.contains(&report.state))
-            .count()
+        let loops = self.path("leader/");
+        let live = reports.filter(|report| report.state != ActorState::Stopped);
+        live.filter(|report| report.path.starts_with(&loops)).count()
     }
 
     /// The term in which it says that it leads.
