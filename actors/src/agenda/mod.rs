@@ -178,7 +178,7 @@ pub(crate) fn repeat_full_pass<P: Planner>(ctx: &mut Context<P>) {
 
 /// Works on what is due, unless it is being worked on.
 pub(crate) fn proceed<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
-    if planner.agenda().busy {
+    if planner.agenda().busy && !planted!(SlotsOfCommitted) {
         return;
     }
     let view = planner.store().view();
