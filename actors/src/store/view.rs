@@ -131,8 +131,17 @@ impl View {
         &'a self,
         id: &ServiceId,
     ) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
+        self.tasks_of_service_from(id, 0)
+    }
+
+    /// The same, from a slot on.
+    pub fn tasks_of_service_from<'a>(
+        &'a self,
+        id: &ServiceId,
+        slot: u64,
+    ) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
         let id = id.clone();
-        let slots = self.moment.tables.slots.range((id.clone(), 0, TaskId::default())..);
+        let slots = self.moment.tables.slots.range((id.clone(), slot, TaskId::default())..);
         let belonging = slots.take_while(move |(service, ..)| *service == id);
         belonging.filter_map(|(_, _, task)| self.task(task))
     }
