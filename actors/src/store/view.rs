@@ -183,6 +183,11 @@ impl View {
         All { view: self.clone(), kind, from: Bound::Unbounded, page: Vec::new().into_iter() }
     }
 
+    /// The objects of a kind behind one, by id, no more than so many; the first ones behind none.
+    pub fn page(&self, kind: Kind, after: Option<&Id>, count: usize) -> Vec<Object> {
+        self.moment.tables.page(kind, after.map_or(Bound::Unbounded, Bound::Excluded), count)
+    }
+
     /// Takes some objects away that nobody else sees; returns whether there is more to do. A whole
     /// store would hold up whoever drops it.
     pub(super) fn dismantle(&mut self, objects: usize) -> bool {
