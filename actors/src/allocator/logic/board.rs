@@ -70,14 +70,14 @@ pub(crate) struct Board {
     /// Where an earlier look left off, while a new one is on its way.
     pub(super) former: Pools,
     /// Nodes and services whose networks have changed.
-    pub(super) sweep: Option<Sweep>,
+    pub(crate) sweep: Option<Sweep>,
     /// Looks again at what waits, and for what should not have to wait.
     pub(super) guard: Option<Walk>,
 }
 
 /// On its way through what may need something else since networks have changed.
 #[derive(Debug)]
-pub(super) struct Sweep {
+pub(crate) struct Sweep {
     pub(super) walk: Walk,
     pub(super) has_services: bool,
     /// Networks have changed since it began: it goes once more.

@@ -61,7 +61,7 @@ impl Board {
     }
 
     /// Goes on with that.
-    pub(super) fn sweep_on(&mut self, steps: &mut usize) {
+    pub(crate) fn sweep_on(&mut self, steps: &mut usize) {
         let Some(mut sweep) = self.sweep.take() else { return };
         let last = if sweep.has_services { Kind::Service } else { Kind::Node };
         for object in sweep.walk.next(&self.view, steps) {

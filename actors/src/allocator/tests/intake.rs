@@ -99,26 +99,34 @@ fn a_board_that_begins_anew_looks_on_where_it_left_off() {
 fn what_changed_networks_may_ask_for_is_looked_at_a_few_at_a_time() {
     let mut rig = large();
     rig.create([overlay("other").into()]);
-    let mut once = |changes: usize, expected: usize| {
-        for _ in 0..changes {
-            rig.commit(|head| {
-                let network = Network::clone(head.network(&"other".into()).expect("there"));
-                head.update(network).unwrap();
-            });
-        }
-        let (passes, dues) = passes(&mut rig);
-        assert_eq!(dues, [], "they need nothing else");
-        assert!(passes >= expected, "{passes} passes");
+    let change = |head: &mut Transaction| {
+        let network = Network::clone(head.network(&"other".into()).expect("there"));
+        head.update(network).unwrap();
     };
-    // Twenty nodes are one pass of looking and ten of deciding that there is nothing to decide.
-    once(1, 10);
-    once(5, 10);
-    rig.commit(|head| {
+    let go = |head: &mut Transaction| {
         let id = protocol::id::NetworkId::from("other");
         head.remove(protocol::objects::Kind::Network, id.as_id()).unwrap();
-    });
-    let (passes, _) = passes(&mut rig);
-    assert!(passes >= 20, "services as well: {passes} passes");
+    };
+    // Twenty nodes, and as many services where a network is gone.
+    rig.commit(change);
+    assert_eq!(sweep(&mut rig, 7), 3);
+    rig.commit(change);
+    rig.board.sweep_on(&mut 7);
+    rig.commit(change);
+    assert_eq!(sweep(&mut rig, 7), 2 + 3, "it goes once more, from the first one on");
+    rig.commit(go);
+    assert_eq!(sweep(&mut rig, 7), 6);
+    assert_eq!(passes(&mut rig).1, [], "they need nothing else");
+}
+
+/// Goes on until everything was swept, by so many objects at a time; returns how often that took.
+fn sweep(rig: &mut Rig, steps: usize) -> usize {
+    let mut slices = 0;
+    while rig.board.sweep.is_some() {
+        rig.board.sweep_on(&mut { steps });
+        slices += 1;
+    }
+    slices
 }
 
 #[test]

@@ -68,10 +68,10 @@ impl Handler<Change> for Replicated {
 
     fn handle(&mut self, change: Change, ctx: &mut Self::Context) {
         match &change {
-            Change::Committed { view, changes } => {
+            Change::Committed { view, changes } if !planted!(SlotsOfCommitted) => {
                 self.agenda.add(logic::touched(view, changes).into_iter().map(Due::Service));
             }
-            Change::Resync { .. } => self.agenda.add_everything(),
+            Change::Committed { .. } | Change::Resync { .. } => self.agenda.add_everything(),
         }
         proceed(self, ctx);
     }
