@@ -52,6 +52,8 @@ mod bugs {
         StaleTimer,
         /// Raft speaks before what it says is on the disk.
         SentBeforeSaved,
+        /// Tasks are made as the committed view asks for, whatever is on its way by then.
+        SlotsOfCommitted,
     }
 
     thread_local! {

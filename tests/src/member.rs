@@ -14,7 +14,7 @@ use actors::{
         simulated::{Crash, Damage, SimulatedDisk, Temper, ToyCipher},
     },
     raft::{Config, Ended, Error, Founder, LeadershipChanged, Links, Peer},
-    store::Store,
+    store::{MemoryStore, Store},
     supervised,
     supervision::{ActorState, Address, Budget, Census, Closed, Tree, fail, testing::pardon},
     tree::{Core, LeaderParts, Log, Loops},
@@ -357,6 +357,11 @@ impl Member {
         self.alive.as_ref().map(|alive| alive.core.store.clone())
     }
 
+    /// The store's actor, while it lives: for what only raft asks of it.
+    pub fn memory(&self) -> Option<Address<MemoryStore>> {
+        self.alive.as_ref().map(|alive| alive.core.memory.clone())
+    }
+
     /// Its raft peer, while it lives.
     pub fn peer(&self) -> Option<Address<Peer>> {
         self.alive.as_ref().map(|alive| alive.core.raft.clone())
@@ -387,10 +392,9 @@ impl Member {
     /// How many actors the loops of a leader have that run here.
     pub fn loops(&self) -> usize {
         let reports = self.alive.iter().flat_map(|alive| alive.census.report());
-        let (loops, has_ended) = (self.path("leader/"), [ActorState::Stopped, ActorState::GivenUp]);
-        reports
-            .filter(|report| report.path.starts_with(&loops) && !has_ended.contains(&report.state))
-            .count()
+        let loops = self.path("leader/");
+        let live = reports.filter(|report| report.state != ActorState::Stopped);
+        live.filter(|report| report.path.starts_with(&loops)).count()
     }
 
     /// The term in which it says that it leads.

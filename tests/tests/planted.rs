@@ -31,8 +31,11 @@ const FOUND_BY: &[(Bug, &[&str])] = &[
 ];
 
 /// The same, in the seeds where leaders run their loops.
-const FOUND_WITH_LOOPS_BY: &[(Bug, &[&str])] =
-    &[(Bug::LoopsOutliveTerm, &["loops"]), (Bug::StaleTimer, &["restarts"])];
+const FOUND_WITH_LOOPS_BY: &[(Bug, &[&str])] = &[
+    (Bug::LoopsOutliveTerm, &["loops"]),
+    (Bug::StaleTimer, &["restarts"]),
+    (Bug::SlotsOfCommitted, &["slots"]),
+];
 
 /// Runs the fixed seeds until one fails; says which, and how.
 fn hunt(bug: Bug, with_loops: bool) -> Option<(u64, String, String)> {

@@ -36,6 +36,10 @@ const KEYS_MAX: usize = 2 * CHANGES_PER_TRANSACTION;
 /// is gone through.
 const LOOKED_AT_MAX: usize = 2_000;
 
+/// How many objects of a store that is gone through are looked at while other keys are due. What is
+/// found must have room in the transaction beside these, or it would wait behind them.
+const WALKED_BESIDE_MAX: usize = KEYS_MAX / 4;
+
 /// Decides on the head, writes, and returns the keys that there was no room for.
 pub(crate) type Decide<K> =
     Box<dyn FnOnce(&mut Transaction) -> Result<BTreeSet<K>, store::Error> + Send>;
@@ -131,6 +135,15 @@ pub(crate) fn keys_of_tasks<K: Ord, I: IntoIterator<Item = K>>(
     Next { keys: tasks.iter().flat_map(|task| keys(task)).collect(), last }
 }
 
+/// What comes of planning a key.
+#[derive(Debug)]
+pub(crate) struct Planning<K> {
+    /// What is decided about.
+    pub(crate) keys: Vec<K>,
+    /// What is due once more, since there was more to look at than one look may.
+    pub(crate) rest: Option<K>,
+}
+
 /// A loop of the leader that brings the store closer to what it should be, key by key.
 pub(crate) trait Planner: Supervised {
     /// What it decides about.
@@ -153,10 +166,13 @@ pub(crate) trait Planner: Supervised {
     /// so the store's thread is bothered only when the committed state asks for it.
     fn is_needed(&self, view: &View, key: &Self::Key) -> bool;
 
-    /// What is decided about for a key, as keys: itself if it is needed. A key that stands for much
-    /// may be planned as many that stand for little.
-    fn plan(&self, view: &View, key: Self::Key) -> Vec<Self::Key> {
-        self.is_needed(view, &key).then_some(key).into_iter().collect()
+    /// What is decided about for a key: itself if it is needed. A key that stands for much may be
+    /// planned as many that stand for little, and for more than one look: each object that it looks
+    /// at is taken from `looks`.
+    fn plan(&mut self, view: &View, key: Self::Key, looks: &mut usize) -> Planning<Self::Key> {
+        *looks = looks.saturating_sub(1);
+        let needed = self.is_needed(view, &key).then_some(key);
+        Planning { keys: needed.into_iter().collect(), rest: None }
     }
 
     /// Makes the closure that decides about some keys.
@@ -174,24 +190,21 @@ pub(crate) fn repeat_full_pass<P: Planner>(ctx: &mut Context<P>) {
 
 /// Works on what is due, unless it is being worked on.
 pub(crate) fn proceed<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
-    if planner.agenda().busy {
+    if planner.agenda().busy && !planted!(SlotsOfCommitted) {
         return;
     }
     let view = planner.store().view();
-    let is_guard = walk(planner, &view, ctx);
-    let keys_max = planner.agenda().keys_max;
     let mut due = mem::take(&mut planner.agenda().due);
+    let mut share = if due.is_empty() { LOOKED_AT_MAX } else { WALKED_BESIDE_MAX };
+    let mut looks = LOOKED_AT_MAX - share;
+    let (walked, is_guard) = walk(planner, &view, share, ctx);
+    let announced: BTreeSet<_> = walked.iter().filter(|key| due.remove(key)).cloned().collect();
     let mut keys = BTreeSet::new();
-    for _ in 0..LOOKED_AT_MAX {
-        if keys.len() >= keys_max {
-            break;
-        }
-        let Some(key) = due.pop_first() else { break };
-        keys.extend(planner.plan(&view, key));
-    }
-    if is_guard && !keys.is_empty() {
-        tracing::warn!(?keys, "a full pass found work that no change had announced");
-    }
+    let announced = is_guard.then_some(&announced);
+    due.extend(plan(planner, &view, walked, &mut share, &mut keys, announced));
+    looks += share;
+    let mut due = plan(planner, &view, due, &mut looks, &mut keys, None);
+    let keys_max = planner.agenda().keys_max;
     while keys.len() > keys_max {
         due.extend(keys.pop_last());
     }
@@ -206,18 +219,46 @@ pub(crate) fn proceed<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
     ctx.spawn(outcome.map(|outcome, planner, ctx| conclude(planner, ctx, asked, outcome)));
 }
 
-/// Goes on through the store once nothing else is due. Says whether what is due now comes from a
-/// walk that should find nothing.
-fn walk<P: Planner>(planner: &mut P, view: &View, ctx: &mut Context<P>) -> bool {
-    if !planner.agenda().due.is_empty() {
-        return false;
-    }
-    let Some(walk) = planner.agenda().walk.take() else { return false };
+/// Goes on through the store, by so many objects. Says whether nothing should be due of them.
+fn walk<P: Planner>(
+    planner: &mut P,
+    view: &View,
+    count: usize,
+    ctx: &mut Context<P>,
+) -> (BTreeSet<P::Key>, bool) {
+    let Some(walk) = planner.agenda().walk.take() else { return (BTreeSet::new(), false) };
     let is_guard = walk.is_guard;
-    let Next { keys, last } = planner.next(view, walk.after.as_ref(), LOOKED_AT_MAX, ctx);
-    planner.agenda().due = keys;
+    let Next { keys, last } = planner.next(view, walk.after.as_ref(), count, ctx);
     planner.agenda().walk = walk.behind(last);
-    is_guard
+    (keys, is_guard)
+}
+
+/// Plans keys, one after the other, until there are enough or so much was looked at. Returns those
+/// that are still due. `announced` is given with keys that should ask for nothing, unless they are
+/// among these.
+fn plan<P: Planner>(
+    planner: &mut P,
+    view: &View,
+    mut due: BTreeSet<P::Key>,
+    looks: &mut usize,
+    keys: &mut BTreeSet<P::Key>,
+    announced: Option<&BTreeSet<P::Key>>,
+) -> BTreeSet<P::Key> {
+    let keys_max = planner.agenda().keys_max;
+    while *looks > 0
+        && keys.len() < keys_max
+        && let Some(key) = due.pop_first()
+    {
+        let is_news = announced.is_some_and(|announced| !announced.contains(&key));
+        let planned = planner.plan(view, key, looks);
+        if is_news && !planned.keys.is_empty() {
+            let planned = &planned.keys;
+            tracing::warn!(?planned, "a full pass found work that no change had announced");
+        }
+        keys.extend(planned.keys);
+        due.extend(planned.rest);
+    }
+    due
 }
 
 /// Looks at the rest after others had their turn.

@@ -21,8 +21,13 @@ struct Counter {
     first_needed: usize,
     /// What no entry can hold.
     heavy: Option<usize>,
+    /// Keys below are due again as soon as they were decided about, a hundred times.
+    endless: usize,
     counts: Rc<RefCell<Counts>>,
 }
+
+/// How many transactions leave as much to do as there was.
+const AGAIN_MAX: usize = 100;
 
 /// What the planner was asked for.
 #[derive(Debug, Default, PartialEq)]
@@ -79,6 +84,8 @@ impl Planner for Counter {
     fn decide(&mut self, keys: BTreeSet<usize>) -> Decide<usize> {
         self.counts.borrow_mut().handed_over.push(keys.len());
         let is_heavy = self.heavy.is_some_and(|heavy| keys.contains(&heavy));
+        let is_over = self.counts.borrow().handed_over.len() > AGAIN_MAX;
+        let endless = if is_over { 0 } else { self.endless };
         Box::new(move |head| {
             if is_heavy {
                 let labels = [("x".to_owned(), "y".repeat(2 << 20))].into();
@@ -88,7 +95,7 @@ impl Planner for Counter {
                 let (id, spec) = ("heavy".to_owned(), Some(spec));
                 head.create(Secret::from(wire::Secret { id, spec, ..Default::default() }))?;
             }
-            Ok(BTreeSet::new())
+            Ok(keys.into_iter().filter(|key| *key < endless).collect())
         })
     }
 }
@@ -100,14 +107,16 @@ fn counts(
     begin: impl Fn(&mut Agenda<usize>) + 'static,
     during: Duration,
 ) -> Counts {
-    counts_with(objects, first_needed, None, begin, during)
+    let counter = move |store, counts| {
+        let mut agenda = Agenda::default();
+        begin(&mut agenda);
+        Counter { store, agenda, objects, first_needed, heavy: None, endless: 0, counts }
+    };
+    counts_of(counter, during)
 }
 
-fn counts_with(
-    objects: usize,
-    first_needed: usize,
-    heavy: Option<usize>,
-    begin: impl Fn(&mut Agenda<usize>) + 'static,
+fn counts_of(
+    counter: impl Fn(Store, Rc<RefCell<Counts>>) -> Counter + 'static,
     during: Duration,
 ) -> Counts {
     let runtime =
@@ -118,12 +127,7 @@ fn counts_with(
         let store = store::testing::start(&tree, View::default());
         let counts = Rc::<RefCell<Counts>>::default();
         let counted = counts.clone();
-        tree.child_with_address("counter", move |_, _| {
-            let mut agenda = Agenda::default();
-            begin(&mut agenda);
-            let (store, counts) = (store.clone(), counted.clone());
-            Counter { store, agenda, objects, first_needed, heavy, counts }
-        });
+        tree.child("counter", move |_| counter(store.clone(), counted.clone()));
         sleep(during).await;
         tree.stop().await;
         counts.take()
@@ -150,8 +154,13 @@ fn what_is_needed_is_found_behind_any_number_of_keys_that_are_not() {
 
 #[test]
 fn what_no_entry_can_hold_is_found_and_holds_up_nobody_else() {
-    let begin = |agenda: &mut Agenda<usize>| agenda.add(0..8);
-    let counts = counts_with(0, 0, Some(5), begin, Duration::from_secs(1));
+    let counter = |store, counts| {
+        let mut agenda = Agenda::default();
+        agenda.add(0..8);
+        let heavy = Some(5);
+        Counter { store, agenda, objects: 0, first_needed: 0, heavy, endless: 0, counts }
+    };
+    let counts = counts_of(counter, Duration::from_secs(1));
     assert_eq!(counts.handed_over, [8, 4, 4, 2, 1, 3, 1, 1, 1]);
 }
 
@@ -181,6 +190,24 @@ fn what_a_walk_finds_is_written_before_it_goes_on() {
     let counts = counts(objects, objects - needed, begin, Duration::from_secs(1));
     assert_eq!(counts.handed_over, [KEYS_MAX, 1]);
     check_walk(&counts, objects, 1);
+}
+
+/// What is due is never done: a walk gets on all the same, and what it finds is written.
+#[test]
+fn a_walk_is_not_held_up_by_keys_that_are_due_again_and_again() {
+    let (endless, objects) = (3 * KEYS_MAX, 20 * KEYS_MAX);
+    let counter = move |store, counts| {
+        let mut agenda = Agenda::default();
+        agenda.add(0..endless);
+        agenda.add_everything();
+        Counter { store, agenda, objects, first_needed: 0, heavy: None, endless, counts }
+    };
+    let counts = counts_of(counter, Duration::from_secs(1));
+    let meanwhile = counts.looked_at.iter().take(2 * AGAIN_MAX).flatten();
+    assert_eq!(meanwhile.collect::<BTreeSet<_>>().len(), objects, "everything was looked at");
+    let most = counts.looked_at.iter().map(Vec::len).max();
+    assert!(most <= Some(LOOKED_AT_MAX), "one handler looked at {most:?}");
+    assert!(counts.handed_over.iter().all(|count| *count <= KEYS_MAX));
 }
 
 #[test]

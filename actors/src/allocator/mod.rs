@@ -7,12 +7,13 @@ mod tests;
 
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use prost::Message as _;
 use protocol::{objects::Object, wire};
 
 use self::logic::{
     board::Board,
+    decide::Pass,
     decision::{Decided, Decision, write},
 };
 use crate::{
@@ -67,11 +68,6 @@ enum Trust {
     Sure,
 }
 
-/// Decides about something.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Pass;
-
 impl Allocator {
     /// The allocator of a manager that leads; for `Tree::child_with_address`.
     pub fn new(store: Store, environment: Environment, _: Life, own: &Address<Self>) -> Self {
@@ -99,10 +95,30 @@ impl Allocator {
                 let may_pass = !self.is_passing && self.writes < WRITES_MAX;
                 if may_pass && !self.board.is_idle() {
                     self.is_passing = true;
-                    ctx.notify(Pass);
+                    // A message to itself would be handled before the other actors of this thread.
+                    let next = tokio::task::yield_now().into_actor(self);
+                    ctx.spawn(next.map(|(), allocator, ctx| allocator.pass(ctx)));
                 }
             }
         }
+    }
+
+    /// Decides about something.
+    fn pass(&mut self, ctx: &mut Context<Self>) {
+        self.is_passing = false;
+        if self.trust == Trust::Sure {
+            let (view, now) = (self.store.view(), self.environment.clock.now());
+            let Pass { decisions, unmet, overlooked } =
+                self.board.decide(&view, now, LOOKED_AT_MAX);
+            if !overlooked.is_empty() {
+                tracing::warn!(?overlooked, "a full pass found work that no change had announced");
+            }
+            for (due, lack) in unmet {
+                tracing::warn!(?due, %lack, "cannot be allocated");
+            }
+            self.write_all(ctx, decisions);
+        }
+        self.proceed(ctx);
     }
 
     /// Waits until every write that there may be is committed, and begins anew.
@@ -186,19 +202,6 @@ impl Allocator {
             });
         }
     }
-
-    /// Looks at what waits, and for what should not have waited.
-    fn retry(&mut self, ctx: &mut Context<Self>) {
-        if self.trust == Trust::Sure {
-            let overlooked = self.board.overlooked();
-            if !overlooked.is_empty() {
-                tracing::warn!(?overlooked, "a full pass found work that no change had announced");
-            }
-            self.board.add(overlooked);
-        }
-        self.board.retry();
-        self.proceed(ctx);
-    }
 }
 
 /// Takes room in a transaction for an object.
@@ -222,7 +225,10 @@ impl Actor for Allocator {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.store.subscribe("allocator", self.changes.clone());
-        ctx.run_interval(RETRY_EVERY, Self::retry);
+        ctx.run_interval(RETRY_EVERY, |allocator, ctx| {
+            allocator.board.retry();
+            allocator.proceed(ctx);
+        });
         self.proceed(ctx);
     }
 }
@@ -241,23 +247,6 @@ impl Handler<Change> for Allocator {
         self.followed += 1;
         if cfg!(debug_assertions) && self.followed.is_multiple_of(VERIFY_EVERY) {
             self.board.verify();
-        }
-        self.proceed(ctx);
-    }
-}
-
-impl Handler<Pass> for Allocator {
-    type Result = ();
-
-    fn handle(&mut self, _: Pass, ctx: &mut Self::Context) {
-        self.is_passing = false;
-        if self.trust == Trust::Sure {
-            let (view, now) = (self.store.view(), self.environment.clock.now());
-            let pass = self.board.decide(&view, now, LOOKED_AT_MAX);
-            for (due, lack) in pass.unmet {
-                tracing::warn!(?due, %lack, "cannot be allocated");
-            }
-            self.write_all(ctx, pass.decisions);
         }
         self.proceed(ctx);
     }

@@ -3,6 +3,7 @@
 mod actor;
 mod addresses;
 mod following;
+mod intake;
 mod networks;
 mod nodes;
 mod numbers;

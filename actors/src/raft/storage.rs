@@ -201,6 +201,22 @@ impl Storage {
     }
 }
 
+/// What an entry takes beside its data, encoded; generous.
+const FRAME_BYTES: u64 = 40;
+
+/// As many entries as are not larger than `max_size` together, and always the first: a log that is
+/// asked for a page of must not be copied as a whole.
+pub(super) fn limited<'e>(
+    entries: impl Iterator<Item = &'e Entry>,
+    max_size: Option<u64>,
+) -> impl Iterator<Item = &'e Entry> {
+    let mut size = 0_u64;
+    entries.enumerate().map_while(move |(position, entry)| {
+        size = size.saturating_add((entry.data.len() + entry.context.len()) as u64 + FRAME_BYTES);
+        (position == 0 || max_size.is_none_or(|max| size <= max)).then_some(entry)
+    })
+}
+
 impl Reader for Storage {
     fn initial_state(&self) -> raft::Result<RaftState> {
         Ok(RaftState::new(self.hard_state.clone(), self.members.clone()))
@@ -220,9 +236,8 @@ impl Reader for Storage {
             return Err(StorageError::Unavailable.into());
         }
         let offset = |index: u64| usize::try_from(index - self.cut.index - 1).unwrap_or(usize::MAX);
-        let mut entries: Vec<_> = self.entries.range(offset(low)..offset(high)).cloned().collect();
-        raft::util::limit_size(&mut entries, max_size.into());
-        Ok(entries)
+        let asked_for = self.entries.range(offset(low)..offset(high));
+        Ok(limited(asked_for, max_size.into()).cloned().collect())
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {

@@ -3,14 +3,16 @@
 mod decisions;
 mod decoders;
 mod members;
+mod refusals;
 mod rig;
 mod saving;
 mod snapshots;
+mod storage;
 mod watching;
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use rig::{Machine, Network, create, run};
+use rig::{Machine, Network, create, create_each, run};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
@@ -86,9 +88,7 @@ fn snapshots_and_compaction_lose_nothing() {
         machine.config.entries_kept = 5;
         machine.start();
         machine.until_leading().await;
-        for number in 0..100 {
-            create(&machine.store(), &format!("s{number}")).await.expect("written");
-        }
+        create_each(&machine.store(), 0..100).await;
         sleep(Duration::from_secs(1)).await;
         let members =
             machine.peer().send(GetStatus).await.expect("alive").expect("a member").members;
@@ -112,9 +112,7 @@ fn the_log_is_given_in_pages_as_far_back_as_it_goes() {
         machine.config.entries_kept = 30;
         machine.start();
         machine.until_leading().await;
-        for number in 0..60 {
-            create(&machine.store(), &format!("s{number}")).await.expect("written");
-        }
+        create_each(&machine.store(), 0..60).await;
         sleep(Duration::from_secs(1)).await;
         let ask = async |from| machine.peer().send(GetCommitted { from }).await.expect("alive");
         let LogPage { begins, entries } = ask(1).await;
@@ -241,9 +239,7 @@ fn three_agree_and_go_on_without_one() {
         let mut machines = network.three(8);
         machines.iter_mut().for_each(Machine::start);
         let leader = network.until_leader(&machines).await;
-        for number in 0..20 {
-            create(&machines[leader].store(), &format!("s{number}")).await.expect("written");
-        }
+        create_each(&machines[leader].store(), 0..20).await;
         machines[leader].crash(Crash::Power);
         let next = network.until_leader(&machines).await;
         assert_ne!(next, leader);

@@ -12,7 +12,8 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use protocol::objects::Task;
+use prost::Message as _;
+use protocol::{objects::Task, wire};
 
 use self::logic::decision::{results, unpublish, write};
 pub use self::logic::{
@@ -57,8 +58,7 @@ pub struct Scheduler {
     is_passing: bool,
     /// A transaction was not written lately.
     is_pausing: bool,
-    /// Something may have been written that is neither committed nor promised here.
-    is_unsure: bool,
+    trust: Trust,
     /// How many transactions are on their way.
     writes: usize,
     /// The next transactions.
@@ -68,6 +68,27 @@ pub struct Scheduler {
     refused: Vec<Decision>,
     /// How many changes were followed.
     followed: u64,
+}
+
+/// Whether everything that any scheduler has written is on the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Something may have been written that is neither committed nor promised.
+    Unsure,
+    /// All of it is committed at this index, and the board may not show it yet.
+    CommittedAt(u64),
+    /// It is.
+    Sure,
+}
+
+impl Trust {
+    /// The board begins anew with a view of this index.
+    fn begun_at(self, index: u64) -> Self {
+        match self {
+            Self::CommittedAt(awaited) if index >= awaited => Self::Sure,
+            Self::Unsure | Self::CommittedAt(_) | Self::Sure => self,
+        }
+    }
 }
 
 /// What one transaction decides, and the tasks as they are to be.
@@ -88,7 +109,7 @@ impl Scheduler {
             board: Board::default(),
             is_passing: false,
             is_pausing: false,
-            is_unsure: true,
+            trust: Trust::Unsure,
             writes: 0,
             ready: VecDeque::new(),
             refused: Vec::new(),
@@ -98,7 +119,7 @@ impl Scheduler {
 
     fn proceed(&mut self, ctx: &mut Context<Self>) {
         self.send(ctx);
-        let may_pass = !self.is_passing && !self.is_pausing && !self.is_unsure;
+        let may_pass = !self.is_passing && !self.is_pausing && self.trust == Trust::Sure;
         if may_pass && self.room() > 0 && !self.board.is_idle() {
             self.is_passing = true;
             // A message to itself would be handled before the other actors of this thread.
@@ -110,16 +131,14 @@ impl Scheduler {
     /// Decides about some tasks.
     fn pass(&mut self, ctx: &mut Context<Self>) {
         self.is_passing = false;
-        if self.is_unsure {
+        if self.trust != Trust::Sure {
             return;
         }
         let decisions_max = self.room() * CHANGES_PER_TRANSACTION;
         let decisions = self.board.decide(now(), STEPS_PER_PASS, decisions_max);
         self.prepare_all(decisions);
-        let unused = self.board.take_unused();
-        if !unused.is_empty() {
-            self.give_back(ctx, unused);
-        }
+        let unused = self.board.take_unused(CHANGES_PER_TRANSACTION);
+        self.give_back(ctx, unused);
         self.proceed(ctx);
     }
 
@@ -131,14 +150,14 @@ impl Scheduler {
     /// Waits until whatever was written is committed, by a life before this one as well, and begins
     /// anew with the whole: what is on its way counts on its node (SCHED-2).
     fn make_sure(&mut self, ctx: &mut Context<Self>) {
-        self.is_unsure = true;
+        self.trust = Trust::Unsure;
         for Write { decisions, .. } in std::mem::take(&mut self.ready) {
             decisions.iter().for_each(|decision| self.board.failed(decision));
         }
         let outcome = self.store.transact(|_| Ok::<_, store::Error>(()));
         ctx.spawn(outcome.into_actor(self).map(|outcome, scheduler, ctx| match outcome {
             Ok(()) => {
-                scheduler.is_unsure = false;
+                scheduler.trust = Trust::CommittedAt(scheduler.store.view().index());
                 scheduler.store.subscribe("scheduler", scheduler.changes.clone());
             }
             Err(_) => drop(ctx.run_later(PAUSE, Self::make_sure)),
@@ -213,13 +232,35 @@ impl Scheduler {
         }
     }
 
-    fn give_back(&mut self, ctx: &mut Context<Self>, unused: Vec<Unused>) {
+    /// Gives volumes back as far as there is room in one transaction; the rest has its turn with the
+    /// next pass.
+    fn give_back(&mut self, ctx: &mut Context<Self>, mut unused: Vec<Unused>) {
+        let (view, mut room) = (self.store.view(), Room::new());
+        let fitting = unused.iter().take_while(|unused| {
+            let volume = view.volume(&unused.volume);
+            let bytes = volume.map_or(0, |volume| wire::Volume::from(&**volume).encoded_len());
+            room.take_other(bytes)
+        });
+        let left = unused.split_off(fitting.count());
+        self.board.not_given_back(left);
+        if unused.is_empty() {
+            return;
+        }
         self.writes += 1;
         let written = unused.clone();
         let outcome =
             self.store.transact(move |head| unpublish(head, &written).map(|()| Vec::new()));
         ctx.spawn(outcome.into_actor(self).map(move |outcome, scheduler, ctx| {
-            let failed = scheduler.conclude(ctx, outcome, || unused);
+            let failed = match outcome {
+                // Only the first of a transaction may be larger than there is room for.
+                Err(error @ TransactError::TooLarge { .. }) => {
+                    scheduler.writes -= 1;
+                    let first = unused.remove(0);
+                    tracing::error!(volume = %first.volume, %error, "cannot be given back");
+                    unused
+                }
+                outcome => scheduler.conclude(ctx, outcome, || unused),
+            };
             scheduler.board.not_given_back(failed);
             scheduler.proceed(ctx);
         }));
@@ -242,7 +283,7 @@ impl Scheduler {
                 | TransactError::TooLarge { .. }),
             ) => {
                 tracing::debug!(%error, "assignments were not written");
-                if error == TransactError::OutcomeUnknown && !self.is_unsure {
+                if error == TransactError::OutcomeUnknown && self.trust != Trust::Unsure {
                     self.make_sure(ctx);
                 }
                 self.pause(ctx);
@@ -284,7 +325,10 @@ impl Handler<Change> for Scheduler {
     fn handle(&mut self, change: Change, ctx: &mut Self::Context) {
         match change {
             Change::Committed { view, changes } => self.board.follow(view, &changes, now()),
-            Change::Resync { view } => self.board.resync(view),
+            Change::Resync { view } => {
+                self.trust = self.trust.begun_at(view.index());
+                self.board.resync(view);
+            }
         }
         self.followed += 1;
         self.decide_refused();

@@ -139,7 +139,7 @@ fn decide_all(board: &mut Board) -> Vec<Decision> {
     let mut decisions = Vec::new();
     while !board.is_idle() {
         decisions.extend(board.decide(begun(), 1000, 1000));
-        board.take_unused();
+        board.take_unused(100);
     }
     decisions
 }

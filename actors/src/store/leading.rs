@@ -16,6 +16,10 @@ use super::{
 /// A group that is this large is closed.
 const GROUP_BYTES: usize = 1 << 19;
 
+/// A group of so many entries is closed, too: deciding about that many takes a few milliseconds, and
+/// raft gets its turn after it.
+pub(super) const GROUP_ENTRIES: usize = 128;
+
 /// The store of a leader during one term.
 pub(super) struct Leading {
     pub(super) term: u64,
@@ -25,6 +29,7 @@ pub(super) struct Leading {
     head: View,
     /// How large the open group is.
     open_bytes: usize,
+    open_entries: usize,
     /// Sealed and not committed, by index. The last `unproposed` are not with raft yet.
     tail: VecDeque<Written>,
     unproposed: usize,
@@ -72,6 +77,7 @@ impl Leading {
             next_index,
             head: committed.clone(),
             open_bytes: 0,
+            open_entries: 0,
             tail: VecDeque::new(),
             unproposed: 0,
         }
@@ -110,7 +116,7 @@ impl Leading {
 
     /// Ends the open group: its last transaction shows what is committed with it.
     fn close_group(&mut self) {
-        self.open_bytes = 0;
+        (self.open_bytes, self.open_entries) = (0, 0);
         if let Some(last) = self.tail.back_mut() {
             last.view = Some(self.head.clone());
         }
@@ -133,6 +139,7 @@ impl Leading {
         self.next_index += 1;
         self.unproposed += 1;
         self.open_bytes += data.size();
+        self.open_entries += 1;
         self.tail.push_back(Written {
             index,
             view: None,
@@ -141,9 +148,14 @@ impl Leading {
             writer,
             readers: Vec::new(),
         });
-        if self.open_bytes >= GROUP_BYTES {
+        if self.open_bytes >= GROUP_BYTES || self.open_entries >= GROUP_ENTRIES {
             self.close_group();
         }
+    }
+
+    /// Whether a group is closed that raft does not have.
+    pub(super) fn has_full_group(&self) -> bool {
+        self.unproposed > self.open_entries
     }
 
     /// Takes the next group that raft is to propose.
@@ -176,7 +188,7 @@ impl Leading {
             }
         }
         self.unproposed = 0;
-        self.open_bytes = 0;
+        (self.open_bytes, self.open_entries) = (0, 0);
         self.next_index = first_index;
         let last = self.tail.back().map(|written| written.view.clone());
         // Groups are cut off whole, so what is left ends with one.

@@ -40,21 +40,14 @@ pub struct MemoryStore {
     interner: Interner,
     raft: Option<Raft>,
     leading: Option<Leading>,
-    flush: Flush,
+    /// What is sealed will be proposed at the end of the mailbox.
+    is_collecting: bool,
 }
 
 /// The life of raft that this store works with.
 struct Raft {
     epoch: u64,
     proposals: Recipient<Propose>,
-}
-
-/// Whether a group is being collected or proposed. One at a time is.
-#[derive(PartialEq, Eq)]
-enum Flush {
-    Idle,
-    Collecting,
-    Proposing,
 }
 
 /// Asks raft to propose a group of entries. Refused as a whole, or taken as a whole.
@@ -207,7 +200,7 @@ impl MemoryStore {
                 interner: Interner::default(),
                 raft: None,
                 leading: None,
-                flush: Flush::Idle,
+                is_collecting: false,
             }
         }
     }
@@ -325,28 +318,27 @@ impl MemoryStore {
         }
     }
 
-    /// Proposes what is sealed once the mailbox is empty, unless that is coming anyway.
+    /// Proposes what is sealed: a full group at once, so that raft has it before the rest of a long
+    /// mailbox is decided about; what is not full, once the mailbox is empty.
     fn collect(&mut self, ctx: &mut Context<Self>) {
-        if self.flush == Flush::Idle {
-            self.flush = Flush::Collecting;
+        if self.leading.as_ref().is_some_and(Leading::has_full_group) {
+            self.propose(ctx);
+        } else if !mem::replace(&mut self.is_collecting, true) {
             ctx.notify(Collected);
         }
     }
 
-    /// Proposes the next group, unless one is with raft.
+    /// Proposes the next group. Nothing else is handled until raft has taken it or not.
     fn propose(&mut self, ctx: &mut Context<Self>) {
-        self.flush = Flush::Idle;
         let (Some(leading), Some(raft)) = (&mut self.leading, &self.raft) else { return };
         let Some(group) = leading.group() else { return };
         let (term, first_index) = (leading.term, group.first_index);
-        self.flush = Flush::Proposing;
         let proposed = raft.proposals.send(Propose { term, first_index, entries: group.entries });
-        ctx.spawn(proposed.into_actor(self).map(move |outcome, store, ctx| {
+        ctx.wait(proposed.into_actor(self).map(move |outcome, store, _| {
             // A raft that died leaves the group in doubt; its successor will say who leads.
             if let Ok(Err(refused)) = outcome {
                 store.refused(term, first_index, refused);
             }
-            store.propose(ctx);
         }));
     }
 
@@ -435,6 +427,7 @@ impl Handler<Collected> for MemoryStore {
     type Result = ();
 
     fn handle(&mut self, _: Collected, ctx: &mut Context<Self>) {
+        self.is_collecting = false;
         self.propose(ctx);
     }
 }

@@ -98,7 +98,7 @@ tables! {
 }
 
 /// Whether a name belongs to one object of the kind (store-and-raft §1).
-pub(super) fn has_unique_names(kind: Kind) -> bool {
+fn has_unique_names(kind: Kind) -> bool {
     match kind {
         Kind::Cluster
         | Kind::Config

@@ -131,8 +131,17 @@ impl View {
         &'a self,
         id: &ServiceId,
     ) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
+        self.tasks_of_service_from(id, 0)
+    }
+
+    /// The same, from a slot on.
+    pub fn tasks_of_service_from<'a>(
+        &'a self,
+        id: &ServiceId,
+        slot: u64,
+    ) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
         let id = id.clone();
-        let slots = self.moment.tables.slots.range((id.clone(), 0, TaskId::default())..);
+        let slots = self.moment.tables.slots.range((id.clone(), slot, TaskId::default())..);
         let belonging = slots.take_while(move |(service, ..)| *service == id);
         belonging.filter_map(|(_, _, task)| self.task(task))
     }
@@ -171,12 +180,12 @@ impl View {
 
     /// Every object of a kind, by id, as [`View::objects`] gives them.
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = Object> + Send + use<> {
-        self.all_from(kind, Bound::Unbounded)
+        All { view: self.clone(), kind, from: Bound::Unbounded, page: Vec::new().into_iter() }
     }
 
-    /// The objects of a kind from a place on, by id.
-    pub(super) fn all_from(&self, kind: Kind, from: Bound<Id>) -> All {
-        All { view: self.clone(), kind, from, page: Vec::new().into_iter() }
+    /// The objects of a kind behind one, by id, no more than so many; the first ones behind none.
+    pub fn page(&self, kind: Kind, after: Option<&Id>, count: usize) -> Vec<Object> {
+        self.moment.tables.page(kind, after.map_or(Bound::Unbounded, Bound::Excluded), count)
     }
 
     /// Takes some objects away that nobody else sees; returns whether there is more to do. A whole
@@ -214,7 +223,7 @@ const PAGE: usize = 64;
 
 /// The objects of a kind, by id. Each page finds its place anew: the map's own iterator over
 /// shared nodes would collect all of them first.
-pub(super) struct All {
+struct All {
     view: View,
     kind: Kind,
     from: Bound<Id>,

@@ -23,8 +23,6 @@ pub enum ActorState {
     BackingOff,
     /// Ended on request.
     Stopped,
-    /// Died too often; its root tree has given up.
-    GivenUp,
 }
 
 impl ActorState {
@@ -32,8 +30,7 @@ impl ActorState {
         match number {
             0 => Self::Running,
             1 => Self::BackingOff,
-            2 => Self::Stopped,
-            _ => Self::GivenUp,
+            _ => Self::Stopped,
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Address, Census, Life, Supervised,
-    census::{ActorState, Record},
+    census::Record,
     child::{Child, Command, Control},
     logic::{Budget, Deaths, Verdict},
 };
@@ -254,19 +254,9 @@ impl Tree {
         let lost = Lost { tree: self.inner.path.clone(), reason: reason.to_owned() };
         tracing::error!(tree = lost.tree, reason, "a tree gave up");
         self.inner.over.set(true);
-        self.mark_given_up();
         self.tell_backwards(Command::Stop);
         if let Some(on_lost) = self.inner.on_lost.take() {
             on_lost(lost);
-        }
-    }
-
-    fn mark_given_up(&self) {
-        for member in self.inner.members.borrow().iter() {
-            match member {
-                Member::Child { record, .. } => record.enter(ActorState::GivenUp),
-                Member::Tree(tree) => tree.mark_given_up(),
-            }
         }
     }
 

@@ -32,7 +32,6 @@ fn shown(report: ActorReport) -> Actor {
         ActorState::Running => State::Running,
         ActorState::BackingOff => State::BackingOff,
         ActorState::Stopped => State::Stopped,
-        ActorState::GivenUp => State::GivenUp,
     };
     Actor {
         path: report.path,

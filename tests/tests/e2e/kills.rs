@@ -46,9 +46,17 @@ fn survives(argument: &str, victims: &str) {
     if victims.contains("daemon") {
         daemon.launch();
     }
+    let is_untouched = !victims.contains("shims") && !victims.contains("tasks");
+    if !is_untouched {
+        // Until the manager has heard of it, everything looks as it was.
+        eventually("the end of what was killed", || {
+            let left = daemon.processes(argument);
+            let is_gone = left.iter().all(|pid| !processes.contains(pid));
+            if is_gone { Ok(()) } else { Err(format!("{left:?} of {processes:?}")) }
+        });
+    }
     daemon.await_replicas("web", "2/2");
     let after = daemon.await_processes(argument, 2);
-    let is_untouched = !victims.contains("shims") && !victims.contains("tasks");
     assert_eq!(after == processes, is_untouched, "only what was killed is started again");
     assert_eq!(identity(&daemon), before, "the same cluster with the same services");
     daemon.swarmctl("service remove web");

@@ -2,8 +2,18 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use actors::{
+    raft::{ChangeError, Join, Joined},
+    store::ChangeMembers,
+};
+use prost::Message;
+use protocol::{
+    raftpb::{ConfChange, ConfChangeType},
+    wire::RaftMember,
+};
 use tests::{
     cluster::Cluster,
+    member::{address, node_id},
     membership,
     plan::at,
     run::{Story, simulate},
@@ -187,6 +197,86 @@ fn changes_that_are_asked_for_at_once_are_all_done() {
         world.join_and_vote([]).await;
         let leader = world.cluster.leader_status().await.expect("somebody leads");
         assert_eq!((leader.voters.len(), leader.removed), (5, vec![follower]));
+        world.end().await;
+    });
+}
+
+/// Where a member is reached that was elsewhere before.
+const MOVED: &str = "moved:4242";
+
+/// Gives the leader a change that its peer does not know to be on its way, and lets machine 4 ask
+/// to be let in right behind it. raft-rs has an empty entry in the place of that question.
+async fn ask_too_early(
+    world: &mut World,
+) -> (impl Future<Output = Option<u64>> + use<>, impl Future<Output = Option<Asked>> + use<>) {
+    let follower = world.followers().await[0];
+    let status = world.cluster.leader_status().await.expect("somebody leads");
+    let member = RaftMember {
+        raft_id: follower,
+        node_id: node_id(follower),
+        addr: MOVED.to_owned(),
+        status: Some(Default::default()),
+    };
+    let change = ConfChange {
+        id: None,
+        r#type: Some(ConfChangeType::ConfChangeUpdateNode.into()),
+        node_id: Some(follower),
+        context: Some(member.encode_to_vec().into()),
+    };
+    let change = ChangeMembers { term: status.term, change: change.encode_to_vec().into() };
+    let leader = world.cluster.leading().expect("somebody leads").borrow();
+    let (memory, peer) = (leader.memory().expect("it lives"), leader.peer().expect("it lives"));
+    let join = Join { node_id: node_id(4), address: address(4) };
+    let first = async move { memory.send(change).await.ok().and_then(Result::ok) };
+    (first, async move { peer.send(join).await.ok() })
+}
+
+/// What came of a question to be let in.
+type Asked = Result<Joined, ChangeError>;
+
+/// raft-rs puts an empty entry in the place of a change that comes while another is pending.
+/// Whoever asked for it is told, and asking again is enough.
+#[test]
+fn a_change_that_becomes_an_empty_entry_is_refused() {
+    simulate(async || {
+        let mut world = World::new(62).await;
+        world.write(2).await;
+        world.members().into_iter().for_each(|member| world.slow_disk(member, SECOND / 5));
+        let (first, second) = ask_too_early(&mut world).await;
+        let (first, second) = tokio::join!(first, second);
+        assert_eq!(second, Some(Err(ChangeError::Refused)));
+        let status = world.cluster.leader_status().await.expect("it leads as before");
+        assert_eq!(Some(status.applied), first.map(|first| first + 1), "it has a place in the log");
+        assert_eq!((status.members.len(), status.learners.len()), (3, 0));
+        world.join_and_vote([4]).await;
+        world.end().await;
+    });
+}
+
+/// The same, while leadership moves: the next leader has both entries in its log, and the second
+/// is as empty there.
+#[test]
+fn an_empty_entry_stays_empty_under_the_next_leader() {
+    simulate(async || {
+        let mut world = World::new(63).await;
+        world.write(2).await;
+        let leader = world.leader().await;
+        // What it proposes is on the disks of the others soon, and it never hears so.
+        let (first, second) = ask_too_early(&mut world).await;
+        world.cut_off(leader, Way::In);
+        let crashes = async {
+            tokio::time::sleep(SECOND / 4).await;
+            world.crash([leader], Crash::Power);
+        };
+        let (_, second, ()) = tokio::join!(first, second, crashes);
+        let unknown = Err(ChangeError::OutcomeUnknown);
+        assert_eq!(second, Some(unknown), "its leader is gone, and nobody knows more than that");
+        world.mend();
+        world.write(1).await;
+        let status = world.cluster.leader_status().await.expect("it has just taken a write");
+        assert!(status.members.iter().any(|member| member.address == MOVED), "it has the first");
+        assert_eq!((status.members.len(), status.learners.len()), (3, 0));
+        world.join_and_vote([4]).await;
         world.end().await;
     });
 }

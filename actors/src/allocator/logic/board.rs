@@ -8,7 +8,7 @@ use std::{
 
 use protocol::{
     id::{NetworkId, NodeId, ServiceId, TaskId},
-    objects::{Network, Task},
+    objects::{Kind, Network, Task},
 };
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     service,
     task::is_new,
     waiting::Waiting,
+    walk::Walk,
 };
 use crate::store::{Changes, View};
 
@@ -37,7 +38,7 @@ pub(crate) enum Due {
 }
 
 impl Due {
-    fn network(network: &Network) -> Self {
+    pub(super) fn network(network: &Network) -> Self {
         let id = network.id.clone();
         if network.body.is_ingress() { Self::Ingress(id) } else { Self::Network(id) }
     }
@@ -57,13 +58,30 @@ pub(crate) struct Board {
     /// Until it begins, it knows nothing and follows nothing.
     has_begun: bool,
     /// What the pools show, beside promises.
-    view: View,
+    pub(super) view: View,
     /// The ingress network of that view.
     pub(super) ingress: Option<NetworkId>,
     pub(super) pools: Pools,
     pub(super) promises: BTreeMap<Due, Promise>,
     pub(super) due: BTreeSet<Due>,
     pub(super) waiting: Waiting,
+    /// How much of the view is in the pools.
+    pub(super) intake: Walk,
+    /// Where an earlier look left off, while a new one is on its way.
+    pub(super) former: Pools,
+    /// Nodes and services whose networks have changed.
+    pub(crate) sweep: Option<Sweep>,
+    /// Looks again at what waits, and for what should not have to wait.
+    pub(super) guard: Option<Walk>,
+}
+
+/// On its way through what may need something else since networks have changed.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    pub(super) walk: Walk,
+    pub(super) has_services: bool,
+    /// Networks have changed since it began: it goes once more.
+    pub(super) again: bool,
 }
 
 impl Board {
@@ -74,7 +92,8 @@ impl Board {
         self.resync(view);
     }
 
-    /// Counts anew. Promises that may still be kept are remembered.
+    /// Counts anew. Promises that may still be kept are remembered. The view is taken in by
+    /// [`Board::decide`], before it decides anything.
     pub(crate) fn resync(&mut self, view: View) {
         if !self.has_begun || view.index() < self.view.index() {
             return;
@@ -82,12 +101,15 @@ impl Board {
         self.promises.retain(|due, promise| {
             version(&view, due).is_some_and(|version| version <= promise.version)
         });
-        let mut pools = Pools::of(&view);
-        self.promises.values().for_each(|promise| pools.take_all(&promise.taken));
-        pools.continue_from(std::mem::take(&mut self.pools));
-        self.pools = pools;
+        let pools = std::mem::take(&mut self.pools);
+        if self.is_taken_in() {
+            self.former = pools;
+        }
+        self.promises.values().for_each(|promise| self.pools.take_all(&promise.taken));
+        self.intake = Walk::from(Kind::Network);
+        (self.sweep, self.guard) = (None, None);
         self.waiting = Waiting::default();
-        self.due = everything(&view);
+        self.due.clear();
         self.ingress = ingress_of(&view);
         self.view = view;
     }
@@ -101,21 +123,27 @@ impl Board {
         let before = std::mem::replace(&mut self.view, view);
         self.follow_networks(&before, changes);
         for (id, touched) in &changes.services {
-            let held = |service: Option<&Arc<_>>| service.map(|one| of_service(one));
-            self.exchange(held(before.service(id)), held(touched.after.as_ref()));
+            if self.intake.has(Kind::Service, id.as_id()) {
+                let held = |service: Option<&Arc<_>>| service.map(|one| of_service(one));
+                self.exchange(held(before.service(id)), held(touched.after.as_ref()));
+            }
             let version = touched.after.as_ref().map(|service| service.meta.version);
             self.touched(Due::Service(id.clone()), version, version.is_some());
             self.wake(&Cause::Service(id.clone()));
         }
         for (id, touched) in &changes.nodes {
-            let held = |node: Option<&Arc<_>>| node.map(|one| of_node(one));
-            self.exchange(held(before.node(id)), held(touched.after.as_ref()));
+            if self.intake.has(Kind::Node, id.as_id()) {
+                let held = |node: Option<&Arc<_>>| node.map(|one| of_node(one));
+                self.exchange(held(before.node(id)), held(touched.after.as_ref()));
+            }
             let version = touched.after.as_ref().map(|node| node.meta.version);
             self.touched(Due::Node(id.clone()), version, version.is_some());
         }
         for (id, touched) in &changes.tasks {
             let after = touched.after.as_deref();
-            self.follow_task(before.task(id).map(AsRef::as_ref), after);
+            if self.intake.has(Kind::Task, id.as_id()) {
+                self.follow_task(before.task(id).map(AsRef::as_ref), after);
+            }
             let version = after.map(|task| task.meta.version);
             self.touched(Due::Task(id.clone()), version, after.is_some_and(is_new));
         }
@@ -129,21 +157,21 @@ impl Board {
         self.ingress = ingress_of(&view);
         for (id, touched) in &changes.networks {
             let (old, new) = (before.network(id), touched.after.as_ref());
-            let held = |network: Option<&Arc<_>>| network.map(|one| of_network(one));
-            self.exchange(held(old), held(new));
+            if self.intake.has(Kind::Network, id.as_id()) {
+                let held = |network: Option<&Arc<_>>| network.map(|one| of_network(one));
+                self.exchange(held(old), held(new));
+            }
             if let Some(network) = new.or(old) {
                 let version = new.map(|network| network.meta.version);
                 self.touched(Due::network(network), version, version.is_some());
-            }
-            if new.is_none() {
-                self.due.extend(view.services().map(|service| Due::Service(service.id.clone())));
             }
             self.wake(&Cause::Network(id.clone()));
             self.wake(&Cause::Address(id.clone()));
             self.wake(&Cause::OneAddress(id.clone()));
         }
         self.wake(&Cause::Networks);
-        self.due.extend(view.nodes().map(|node| Due::Node(node.id.clone())));
+        let is_one_gone = changes.networks.values().any(|touched| touched.after.is_none());
+        self.begin_sweep(is_one_gone);
     }
 
     fn follow_task(&mut self, before: Option<&Task>, after: Option<&Task>) {
@@ -249,32 +277,17 @@ impl Board {
         !is_later
     }
 
-    /// Everything that waits is looked at again.
-    pub(crate) fn retry(&mut self) {
-        let woken = self.waiting.wake_all();
-        self.due.extend(woken);
-    }
-
     /// Whether there is nothing to decide.
     pub(crate) fn is_idle(&self) -> bool {
-        self.due.is_empty()
+        let is_walking = self.sweep.is_some() || self.guard.is_some();
+        self.due.is_empty() && self.is_taken_in() && !is_walking
     }
 
-    /// What lacks something, though nothing has announced it: always nothing.
-    pub(crate) fn overlooked(&self) -> BTreeSet<Due> {
-        let mut all = everything(&self.view);
-        all.retain(|due| {
-            let is_known = self.due.contains(due)
-                || self.waiting.contains(due)
-                || self.promises.contains_key(due);
-            !is_known && self.lacks(due)
-        });
-        all
-    }
-
-    /// Puts things on the agenda.
-    pub(crate) fn add(&mut self, dues: impl IntoIterator<Item = Due>) {
-        self.due.extend(dues);
+    /// Whether something lacks something though nothing has announced it: it never does.
+    pub(super) fn is_overlooked(&self, due: &Due) -> bool {
+        let is_known =
+            self.due.contains(due) || self.waiting.contains(due) || self.promises.contains_key(due);
+        !is_known && self.lacks(due)
     }
 
     fn lacks(&self, due: &Due) -> bool {
@@ -296,6 +309,9 @@ impl Board {
 
     /// Panics unless what is kept up is what a fresh look says (ALLOC-3).
     pub(crate) fn verify(&self) {
+        if !self.is_taken_in() {
+            return;
+        }
         let mut fresh = Pools::of(&self.view);
         self.promises.values().for_each(|promise| fresh.take_all(&promise.taken));
         assert_eq!(self.pools, fresh, "in use is what the store says");
@@ -311,14 +327,4 @@ fn version(view: &View, due: &Due) -> Option<u64> {
         Due::Service(id) => view.service(id).map(|one| one.meta.version),
         Due::Task(id) => view.task(id).map(|one| one.meta.version),
     }
-}
-
-/// All that may lack something.
-fn everything(view: &View) -> BTreeSet<Due> {
-    let networks = view.networks().filter(|network| !network::is_allocated(&network.body));
-    let networks = networks.map(|network| Due::network(network));
-    let nodes = view.nodes().map(|node| Due::Node(node.id.clone()));
-    let services = view.services().map(|service| Due::Service(service.id.clone()));
-    let tasks = view.tasks().filter(|task| is_new(task)).map(|task| Due::Task(task.id.clone()));
-    networks.chain(nodes).chain(services).chain(tasks).collect()
 }

@@ -28,7 +28,13 @@ pub(crate) struct Pass {
     pub(crate) decisions: Vec<Decision>,
     /// Networks and nodes that lack something: they cannot be told.
     pub(crate) unmet: Vec<(Due, Lack)>,
+    /// What was due though nothing had announced it.
+    pub(crate) overlooked: Vec<Due>,
 }
+
+/// How many objects of a store that is gone through are looked at for each that is decided about:
+/// that takes much less.
+const STEPS_FOR_ONE: usize = 10;
 
 /// What becomes of one object.
 #[derive(Default)]
@@ -39,10 +45,17 @@ struct Verdict {
 }
 
 impl Board {
-    /// Decides about what is due, and looks at so much at most. `view` is the newest that is
+    /// Decides about what is due, and looks at so much at most, and at ten times as many objects of a
+    /// store that is gone through. `view` is the newest that is
     /// committed: it may be ahead of what the board follows, which then has more in use, never less.
     pub(crate) fn decide(&mut self, view: &View, now: Timestamp, at_most: usize) -> Pass {
         let mut pass = Pass::default();
+        let mut steps = STEPS_FOR_ONE.saturating_mul(at_most);
+        if !self.take_in(&mut steps) {
+            return pass;
+        }
+        self.sweep_on(&mut steps);
+        pass.overlooked = self.retry_on(&mut steps);
         for _ in 0..at_most {
             let Some(due) = self.due.pop_first() else { break };
             // One write at a time: what comes of it is announced, and looked at then.

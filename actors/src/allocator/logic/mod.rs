@@ -1,9 +1,10 @@
 //! The allocator's decisions: what is in use, and what each object is given of the rest.
 
 pub(super) mod board;
-mod decide;
+pub(super) mod decide;
 pub(super) mod decision;
 mod holdings;
+mod intake;
 mod lack;
 mod network;
 mod networks;
@@ -15,3 +16,4 @@ mod service;
 mod subnets;
 mod task;
 mod waiting;
+mod walk;

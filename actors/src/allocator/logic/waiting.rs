@@ -48,10 +48,4 @@ impl Waiting {
         woken.iter().for_each(|due| self.remove(due));
         woken
     }
-
-    /// All that wait; they wait no more.
-    pub(crate) fn wake_all(&mut self) -> impl Iterator<Item = Due> + use<> {
-        self.by_cause.clear();
-        std::mem::take(&mut self.causes).into_keys()
-    }
 }

@@ -1,21 +1,18 @@
 //! What each kind offers to filters.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use protocol::{
     id::{NodeId, ServiceId},
     objects::{Cluster, Node, Resource, Service, Task, TaskState},
     wire::{
         ListClustersRequest, ListNodesRequest, ListResourcesRequest, ListServicesRequest,
-        ListTasksRequest, TaskSpec, list_tasks_request,
+        ListTasksRequest, TaskSpec, list_tasks_request, task_spec::Runtime,
     },
 };
 
 use super::{Filters, Labels, Subject, any, labels_hold, select};
-use crate::{
-    orchestrator::task::is_dirty,
-    store::{View, runtime_of},
-};
+use crate::{orchestrator::task::is_dirty, store::View};
 
 /// The clusters that a request asks for.
 pub fn clusters<'a>(view: &'a View, request: &ListClustersRequest) -> Vec<&'a Arc<Cluster>> {
@@ -139,6 +136,15 @@ fn candidates<'a>(view: &'a View, wanted: &list_tasks_request::Filters) -> Vec<&
 fn runs_on(spec: Option<&TaskSpec>, wanted: &[String]) -> bool {
     let runtime = spec.and_then(runtime_of).unwrap_or_default();
     any(wanted, |wanted| *wanted == runtime)
+}
+
+/// What runs such tasks, by its name; nothing says it of some.
+fn runtime_of(spec: &TaskSpec) -> Option<Cow<'static, str>> {
+    Some(match spec.runtime.as_ref()? {
+        Runtime::Container(_) => "container".into(),
+        Runtime::Attachment(_) => "attachment".into(),
+        Runtime::Generic(generic) => generic.kind.to_lowercase().into(),
+    })
 }
 
 /// Whether a task is what its service asks for now, or comes to the same.

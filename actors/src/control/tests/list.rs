@@ -64,6 +64,26 @@ fn without_a_driving_filter_the_order_is_that_of_the_ids() {
 }
 
 #[test]
+fn what_runs_a_service_has_a_name() {
+    let generic = GenericRuntimeSpec { kind: "WebAssembly".to_owned(), payload: None };
+    for (runtime, name) in [
+        (Runtime::Container(Default::default()), "container"),
+        (Runtime::Attachment(Default::default()), "attachment"),
+        (Runtime::Generic(generic), "webassembly"),
+    ] {
+        let service = service("s", named("s"), Some(runtime));
+        let view = write(&View::default(), |transaction| transaction.create(service)).unwrap();
+        for wanted in ["container", "attachment", "webassembly"] {
+            let runtimes = strings(&[wanted]);
+            let filters = list_services_request::Filters { runtimes, ..Default::default() };
+            let request = ListServicesRequest { filters: Some(filters) };
+            let found = list::services(&view, &request).len();
+            assert_eq!(found, usize::from(wanted == name), "{wanted} of {name}");
+        }
+    }
+}
+
+#[test]
 fn the_driving_filter_gives_the_order() {
     check_services(|filters| filters.names = strings(&["webhook", "db"]), &["a2", "a1"]);
     check_services(|filters| filters.name_prefixes = strings(&["", "db"]), &["a1", "b1", "a2"]);

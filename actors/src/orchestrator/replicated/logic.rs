@@ -1,24 +1,20 @@
 //! How many tasks a replicated service needs, in which slots (`orchestration` §5.4, §6).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    iter,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, iter, sync::Arc};
 
 use protocol::{
-    id::{Id, NodeId, ServiceId, TaskId},
+    id::{Id, ServiceId, TaskId},
     objects::{Node, Service, Task, TaskState},
 };
 
 use super::super::{
     policy::should_restart,
-    task::{is_dirty, made, replicas},
+    task::{is_dirty, made},
 };
 use crate::store::{CHANGES_PER_TRANSACTION, Changes, Touched, View};
 
 /// How many tasks are asked for at once, since `replicas` may be any number. Far more than one
-/// transaction takes: all tasks of the service are walked for each such step.
+/// transaction takes: all tasks of the service are gone through for that many.
 pub(super) const CREATED_MAX: usize = 50 * CHANGES_PER_TRANSACTION;
 
 /// One step that brings the tasks closer to the spec. What makes room comes before what takes it.
@@ -69,47 +65,7 @@ fn is_other_node(Touched { before, after }: &Touched<Node>) -> bool {
     before.spec != after.spec || before.description != after.description
 }
 
-/// Returns what must change for a service to have as many slots as it has replicas.
-///
-/// Carrying the result out and asking again returns nothing, unless more than [`CREATED_MAX`]
-/// slots were missing. It walks all tasks of the service, so it is asked of committed views, away
-/// from the store's thread.
-pub(super) fn reconcile(head: &View, id: &ServiceId) -> Vec<Change> {
-    if id.is_empty() {
-        return Vec::new();
-    }
-    let Some(service) = head.service(id).filter(|service| !service.pending_delete) else {
-        return head.tasks_of_service(id).filter_map(removed).collect();
-    };
-    let Some(replicas) = replicas(service) else { return Vec::new() };
-    let mut slots: BTreeMap<u64, Vec<&Arc<Task>>> = BTreeMap::new();
-    for task in head.tasks_of_service(id) {
-        slots.entry(task.slot).or_default().push(task);
-    }
-    let live: BTreeMap<u64, Vec<_>> = slots
-        .iter()
-        .map(|(slot, tasks)| (*slot, updatable(tasks)))
-        .filter(|(_, tasks)| !tasks.is_empty())
-        .collect();
-    let missing = replicas.saturating_sub(live.len() as u64);
-    let missing = usize::try_from(missing).unwrap_or(usize::MAX).min(CREATED_MAX);
-    let created: BTreeSet<_> =
-        (1..=u64::MAX).filter(|slot| !live.contains_key(slot)).take(missing).collect();
-    let kept = kept(&live, replicas);
-    let mut changes = Vec::new();
-    for (slot, tasks) in &slots {
-        if kept.contains(slot) {
-            changes.extend(updated(head, service, *slot, &live[slot]));
-        } else if live.contains_key(slot) || !created.contains(slot) {
-            // What is left of a slot that is taken again stays, as its history.
-            changes.extend(tasks.iter().copied().filter_map(removed));
-        }
-    }
-    changes.extend(created.into_iter().map(Change::Create));
-    changes
-}
-
-fn removed(task: &Arc<Task>) -> Option<Change> {
+pub(super) fn removed(task: &Arc<Task>) -> Option<Change> {
     (task.desired_state < TaskState::REMOVE)
         .then(|| Change::Raise(task.id.clone(), TaskState::REMOVE))
 }
@@ -127,27 +83,13 @@ pub(super) fn updatable<'t>(tasks: &[&'t Arc<Task>]) -> Vec<&'t Arc<Task>> {
     last.filter(|task| !should_restart(task, tasks.iter().copied())).into_iter().copied().collect()
 }
 
-/// The slots that stay when there are too many: those that run before those that do not yet, low
-/// numbers before high ones, and evenly over the nodes.
-fn kept(live: &BTreeMap<u64, Vec<&Arc<Task>>>, replicas: u64) -> BTreeSet<u64> {
-    let mut order: Vec<_> = live.iter().collect();
-    let is_running = |task: &&Arc<Task>| task.status.state == TaskState::RUNNING;
-    order.sort_by_key(|(slot, tasks)| (!tasks.iter().any(is_running), **slot));
-    let mut on_node: BTreeMap<&NodeId, u64> = BTreeMap::new();
-    let mut ranked: Vec<_> = order
-        .into_iter()
-        .map(|(slot, tasks)| match tasks[..] {
-            [task] if !task.node_id.is_empty() => {
-                let position = on_node.entry(&task.node_id).or_default();
-                *position += 1;
-                (*position, *slot)
-            }
-            _ => (u64::MAX, *slot),
-        })
-        .collect();
-    ranked.sort_by_key(|(position, _)| *position);
-    let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
-    ranked.into_iter().take(replicas).map(|(_, slot)| slot).collect()
+/// The version of a service; none if it is gone.
+pub(super) fn version(view: &View, id: &ServiceId) -> Option<u64> {
+    view.service(id).map(|service| service.meta.version)
+}
+
+pub(super) fn is_running(task: &Task) -> bool {
+    task.status.state == TaskState::RUNNING
 }
 
 /// Leaves one task in a slot that is what the service asks for.

@@ -6,6 +6,7 @@
 
 mod logic;
 mod step;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use protocol::id::Id;
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
-    agenda::{Agenda, Decide, Next, Planner, proceed, repeat_full_pass},
+    agenda::{Agenda, Decide, Next, Planner, Planning, proceed, repeat_full_pass},
     environment::Environment,
     store::{Change, Store, Transaction, View},
     supervised,
@@ -27,7 +28,8 @@ pub(crate) use self::{
     logic::Change as Planned,
     step::{Step, carry_out, plan},
 };
-use step::Due;
+use step::{Due, steps};
+use survey::Survey;
 
 /// The orchestrator of replicated services. One lives where the leader does.
 pub struct Replicated {
@@ -36,6 +38,8 @@ pub struct Replicated {
     random: StdRng,
     changes: Recipient<Change>,
     agenda: Agenda<Due>,
+    /// The service that is being gone through.
+    survey: Option<Survey>,
 }
 
 impl Replicated {
@@ -43,7 +47,7 @@ impl Replicated {
     pub fn new(store: Store, environment: Environment, life: Life, own: &Address<Self>) -> Self {
         let random = environment.entropy.fork("replicated", life.0);
         let changes = own.recipient();
-        Self { store, environment, random, changes, agenda: Agenda::default() }
+        Self { store, environment, random, changes, agenda: Agenda::default(), survey: None }
     }
 }
 
@@ -64,10 +68,10 @@ impl Handler<Change> for Replicated {
 
     fn handle(&mut self, change: Change, ctx: &mut Self::Context) {
         match &change {
-            Change::Committed { view, changes } => {
+            Change::Committed { view, changes } if !planted!(SlotsOfCommitted) => {
                 self.agenda.add(logic::touched(view, changes).into_iter().map(Due::Service));
             }
-            Change::Resync { .. } => self.agenda.add_everything(),
+            Change::Committed { .. } | Change::Resync { .. } => self.agenda.add_everything(),
         }
         proceed(self, ctx);
     }
@@ -97,18 +101,30 @@ impl Planner for Replicated {
         Next { keys: services.into_iter().map(Due::Service).collect(), last }
     }
 
-    fn is_needed(&self, view: &View, due: &Due) -> bool {
-        match due {
-            Due::Step(_) => true,
-            Due::Service(service) => !logic::reconcile(view, service).is_empty(),
-        }
+    /// Services are planned as steps, and each step is checked on the head.
+    fn is_needed(&self, _: &View, _: &Due) -> bool {
+        true
     }
 
-    fn plan(&self, view: &View, due: Due) -> Vec<Due> {
-        match due {
-            Due::Step(step) => vec![Due::Step(step)],
-            Due::Service(service) => plan(view, &service).into_iter().map(Due::Step).collect(),
+    fn plan(&mut self, view: &View, due: Due, looks: &mut usize) -> Planning<Due> {
+        *looks = looks.saturating_sub(1);
+        let id = match due {
+            Due::Step(_) => return Planning { keys: vec![due], rest: None },
+            // One at a time: each keeps a view, and what it knows of every slot.
+            Due::Service(_) if self.survey.is_some() => {
+                return Planning { keys: Vec::new(), rest: Some(due) };
+            }
+            Due::Going(id) | Due::Service(id) => id,
+        };
+        // What is planned for an earlier version of the service is not carried out.
+        let survey = self.survey.take().filter(|survey| survey.is_of_version_in(view));
+        let mut survey = survey.unwrap_or_else(|| Survey::new(view.clone(), id.clone()));
+        let keys = steps(&mut survey, looks).into_iter().map(Due::Step).collect();
+        if survey.is_over() {
+            return Planning { keys, rest: None };
         }
+        self.survey = Some(survey);
+        Planning { keys, rest: Some(Due::Going(id)) }
     }
 
     fn decide(&mut self, due: BTreeSet<Due>) -> Decide<Due> {
@@ -117,7 +133,7 @@ impl Planner for Replicated {
         let steps = due.into_iter().filter_map(|due| match due {
             Due::Step(step) => Some(step),
             // Planned as steps.
-            Due::Service(_) => None,
+            Due::Going(_) | Due::Service(_) => None,
         });
         let steps = steps.collect();
         Box::new(move |head: &mut Transaction| {

@@ -15,19 +15,22 @@ use rand::RngCore;
 
 use super::{
     super::task::{Template, raised},
-    logic::{Change, reconcile, updatable, updated},
+    logic::{Change, updatable, updated, version},
+    survey::Survey,
 };
 use crate::{
     agenda::Room,
     store::{Error, Transaction, View},
 };
 
-/// What is due. Steps come before services, so that all of a plan is carried out before the next
-/// is made.
+/// What is due. Steps come before services, so that all of a plan is carried out before more of it is
+/// made, and before the next.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     /// One step of a plan.
     Step(Step),
+    /// A service that is being gone through.
+    Going(ServiceId),
     /// A service that may need steps.
     Service(ServiceId),
 }
@@ -50,13 +53,14 @@ impl Step {
 
 /// What the committed tasks of a service lack.
 pub(crate) fn plan(view: &View, id: &ServiceId) -> Vec<Step> {
-    let version = version(view, id);
-    let changes = reconcile(view, id).into_iter();
-    changes.map(|change| Step { service: id.clone(), version, change }).collect()
+    steps(&mut Survey::new(view.clone(), id.clone()), &mut { usize::MAX })
 }
 
-fn version(view: &View, id: &ServiceId) -> Option<u64> {
-    view.service(id).map(|service| service.meta.version)
+/// The next steps that a look at a service comes by.
+pub(super) fn steps(survey: &mut Survey, looks: &mut usize) -> Vec<Step> {
+    let (id, version) = (survey.service().clone(), survey.version());
+    let changes = survey.advance(looks).into_iter();
+    changes.map(|change| Step { service: id.clone(), version, change }).collect()
 }
 
 /// Carries out steps as far as there is room, and returns those that are left.
@@ -74,7 +78,7 @@ pub(crate) fn carry_out(
             left.insert(step);
             continue;
         }
-        if !is_still_right(head, &step) {
+        if !planted!(SlotsOfCommitted) && !is_still_right(head, &step) {
             continue;
         }
         let template = templates

@@ -4,6 +4,7 @@ use std::{mem, time::Duration};
 
 use proptest::prelude::*;
 use protocol::{
+    id::ServiceId,
     objects::{Kind, Meta, Node, Object, Service, TaskState},
     wire::{restart_policy::RestartCondition, service_spec::Mode},
 };
@@ -12,14 +13,33 @@ use tokio::time::sleep;
 
 use super::{
     super::testing::{at, change, commit, observe, run, runnable, served, service, spec, view},
-    logic::{CREATED_MAX, Change as Step, reconcile, services, touched},
+    logic::{CREATED_MAX, Change as Step, services, touched},
     step::{carry_out, plan},
+    survey::Survey,
     *,
 };
 use crate::{
     environment::testing::environment,
     store::{CHANGES_PER_TRANSACTION, testing},
 };
+
+/// What a service lacks, said in one go.
+fn reconcile(view: &View, id: &ServiceId) -> Vec<Step> {
+    plan(view, id).iter().map(|step| step.change().clone()).collect()
+}
+
+/// The same, by looking at so many tasks at a time; and in how many looks.
+fn reconcile_by(looks: usize, view: &View, id: &ServiceId) -> (Vec<Step>, usize) {
+    let mut survey = Survey::new(view.clone(), id.clone());
+    let (mut changes, mut count) = (Vec::new(), 0);
+    while !survey.is_over() {
+        let mut left = looks;
+        changes.extend(survey.advance(&mut left));
+        assert!(left == 0 || survey.is_over(), "it ends before it has to");
+        count += 1;
+    }
+    (changes, count)
+}
 
 fn describe(changes: &[Step]) -> String {
     let words = changes.iter().map(|change| match change {
@@ -225,6 +245,50 @@ fn a_large_service_takes_several_transactions() {
     assert_eq!(runnable(&converge(&without)), 0);
 }
 
+/// So many slots with a task that runs.
+fn full(replicas: u64, slots: u64) -> View {
+    let words: Vec<_> = (1..=slots).map(|slot| format!("{slot}:running@n1")).collect();
+    served(&service(replicas, &spec(RestartCondition::Any, 0)), &words.join(" "))
+}
+
+#[test]
+fn a_large_service_is_gone_through_a_few_tasks_at_a_time() {
+    let slots = 3_000;
+    for (replicas, passes) in [(slots, 2), (slots + 10, 2), (0, 4), (slots / 2, 4)] {
+        let view = full(replicas, slots);
+        let (changes, looks) = reconcile_by(100, &view, &"s".into());
+        // It is counted and told, and ranked in two rounds if there are too many.
+        let expected = passes * slots as usize / 100;
+        assert!((expected..expected + 3).contains(&looks), "{looks} looks for {replicas}");
+        assert_eq!(changes.len() as u64, replicas.abs_diff(slots));
+    }
+}
+
+#[test]
+fn a_service_that_takes_several_looks_comes_to_rest() {
+    run(async |tree| {
+        let store = testing::start(tree, full(3_000, 3_000));
+        testing::until_leading(&store).await;
+        let subject = store.clone();
+        tree.child_with_address("replicated", move |life, own| {
+            Replicated::new(subject.clone(), environment(), life, own)
+        });
+        for replicas in [2_500, 4_000, 10, 0] {
+            // Another wish comes while the service is gone through.
+            for replicas in [replicas + 7, replicas] {
+                let written = store.transact(move |head| {
+                    let meta = head.service(&"s".into()).unwrap().meta;
+                    let wish = service(replicas, &spec(RestartCondition::Any, 0));
+                    head.update(Service { meta, ..wish })
+                });
+                written.await.unwrap();
+            }
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!(runnable(&store.view()) as u64, replicas);
+        }
+    });
+}
+
 #[test]
 fn a_step_that_the_head_does_not_ask_for_is_left_out() {
     let wish = |replicas| service(replicas, &spec(RestartCondition::Any, 0));
@@ -289,6 +353,10 @@ proptest! {
     ) {
         let condition = RestartCondition::try_from(condition).unwrap();
         let before = served(&service(replicas, &spec(condition, attempts)), &words);
+        for looks in [1, 2, 5] {
+            let (changes, _) = reconcile_by(looks, &before, &"s".into());
+            prop_assert_eq!(changes, reconcile(&before, &"s".into()), "{} at a time", looks);
+        }
         let after = converge(&before);
         let mut slots = BTreeSet::new();
         for task in after.tasks().filter(|task| task.desired_state <= TaskState::RUNNING) {

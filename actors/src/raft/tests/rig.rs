@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -43,6 +44,13 @@ pub(super) fn create(
     let spec = wire::ServiceSpec { annotations: Some(annotations), ..Default::default() };
     let service = wire::Service { id: name.to_owned(), spec: Some(spec), ..Default::default() };
     store.transact(move |head| head.create(Service::from(service)))
+}
+
+/// Creates services with these numbers, one after the other.
+pub(super) async fn create_each(store: &Store, numbers: Range<usize>) {
+    for number in numbers {
+        create(store, &format!("s{number:03}")).await.expect("written");
+    }
 }
 
 /// Creates services of about a kilobyte each, 200 in a transaction.
@@ -119,6 +127,7 @@ struct Alive {
     tree: Tree,
     log: Address<Writer>,
     peer: Address<Peer>,
+    memory: Address<MemoryStore>,
     store: Store,
 }
 
@@ -172,7 +181,8 @@ impl Machine {
         if let Some(network) = &self.network {
             network.0.borrow_mut().peers.insert(raft_id, peer.clone());
         }
-        self.alive = Some(Alive { tree, log, peer, store: Store::new(memory, published) });
+        let store = Store::new(memory.clone(), published);
+        self.alive = Some(Alive { tree, log, peer, memory, store });
     }
 
     pub(super) fn crash(&mut self, crash: Crash) {
@@ -191,6 +201,10 @@ impl Machine {
 
     pub(super) fn peer(&self) -> Address<Peer> {
         self.alive.as_ref().expect("alive").peer.clone()
+    }
+
+    pub(super) fn memory(&self) -> Address<MemoryStore> {
+        self.alive.as_ref().expect("alive").memory.clone()
     }
 
     pub(super) fn log(&self) -> Address<Writer> {
@@ -255,6 +269,24 @@ impl Network {
             machine
         };
         founders.iter().map(machine).collect()
+    }
+
+    /// Three machines that write a snapshot after every `interval` entries and keep `kept` of them;
+    /// with them, who leads, and who does not.
+    pub(super) async fn three_with_snapshots(
+        &self,
+        seed: u64,
+        interval: u64,
+        kept: u64,
+    ) -> (Vec<Machine>, usize, usize) {
+        let mut machines = self.three(seed);
+        for machine in &mut machines {
+            machine.config.snapshot_interval = interval;
+            machine.config.entries_kept = kept;
+            machine.start();
+        }
+        let leader = self.until_leader(&machines).await;
+        (machines, leader, (leader + 1) % 3)
     }
 
     fn attach(&self, from: u64) -> Arc<dyn Transport> {

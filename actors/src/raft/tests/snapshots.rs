@@ -8,7 +8,7 @@ use raft::eraftpb::{ConfState, SnapshotMetadata};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::{
-    rig::{create_many, large},
+    rig::{create_each, create_many, large},
     *,
 };
 use crate::{
@@ -24,18 +24,9 @@ use crate::{
 fn a_member_that_is_far_behind_gets_a_snapshot() {
     run(async || {
         let network = Network::default();
-        let mut machines = network.three(10);
-        for machine in &mut machines {
-            machine.config.snapshot_interval = 10;
-            machine.config.entries_kept = 2;
-            machine.start();
-        }
-        let leader = network.until_leader(&machines).await;
-        let behind = (leader + 1) % 3;
+        let (mut machines, leader, behind) = network.three_with_snapshots(10, 10, 2).await;
         machines[behind].crash(Crash::Power);
-        for number in 0..50 {
-            create(&machines[leader].store(), &format!("s{number}")).await.expect("written");
-        }
+        create_each(&machines[leader].store(), 0..50).await;
         machines[behind].start();
         sleep(Duration::from_secs(10)).await;
         assert_eq!(machines[behind].names().len(), 50);
@@ -53,14 +44,7 @@ fn a_member_that_is_far_behind_gets_a_snapshot() {
 fn thousands_of_objects_come_by_snapshot() {
     run(async || {
         let network = Network::default();
-        let mut machines = network.three(20);
-        for machine in &mut machines {
-            machine.config.snapshot_interval = 5;
-            machine.config.entries_kept = 1;
-            machine.start();
-        }
-        let leader = network.until_leader(&machines).await;
-        let behind = (leader + 1) % 3;
+        let (mut machines, leader, behind) = network.three_with_snapshots(20, 5, 1).await;
         machines[behind].crash(Crash::Power);
         create_many(&machines[leader].store(), 4_000).await;
         sleep(Duration::from_secs(1)).await;
@@ -78,30 +62,17 @@ fn thousands_of_objects_come_by_snapshot() {
 fn what_follows_a_snapshot_on_its_way_is_kept() {
     run(async || {
         let network = Network::default();
-        let mut machines = network.three(21);
-        for machine in &mut machines {
-            machine.config.snapshot_interval = 10;
-            machine.config.entries_kept = 2;
-            machine.start();
-        }
-        let leader = network.until_leader(&machines).await;
-        let behind = (leader + 1) % 3;
+        let (mut machines, leader, behind) = network.three_with_snapshots(21, 10, 2).await;
         machines[behind].crash(Crash::Power);
-        for number in 0..50 {
-            create(&machines[leader].store(), &format!("s{number}")).await.expect("written");
-        }
+        create_each(&machines[leader].store(), 0..50).await;
         network.slow_snapshots(Duration::from_secs(5));
         machines[behind].start();
         sleep(Duration::from_secs(1)).await;
-        for number in 50..100 {
-            create(&machines[leader].store(), &format!("s{number}")).await.expect("written");
-        }
+        create_each(&machines[leader].store(), 50..100).await;
         sleep(Duration::from_secs(20)).await;
         assert_eq!(machines[behind].names().len(), 100);
         assert_eq!(network.snapshots(), 1, "entries are enough after it");
-        for number in 100..120 {
-            create(&machines[leader].store(), &format!("s{number}")).await.expect("written");
-        }
+        create_each(&machines[leader].store(), 100..120).await;
         sleep(Duration::from_secs(1)).await;
         let page = machines[leader].peer().send(GetCommitted { from: 1 }).await.expect("alive");
         assert!(page.entries.len() < 20, "{} are left once nobody needs them", page.entries.len());

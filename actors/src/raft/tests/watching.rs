@@ -3,7 +3,7 @@
 
 use protocol::wire::{Version, WatchMessage, WatchRequest, watch_request::WatchEntry};
 
-use super::*;
+use super::{rig::create_each, *};
 use crate::watch::{self, Watch};
 
 fn begin(machine: &Machine, resume_from: Option<u64>) -> Watch {
@@ -25,9 +25,7 @@ fn a_watch_resumes_from_any_version_in_the_log_after_a_restart() {
         machine.config.entries_kept = 10;
         machine.start();
         machine.until_leading().await;
-        for number in 0..50 {
-            create(&machine.store(), &format!("s{number:02}")).await.expect("written");
-        }
+        create_each(&machine.store(), 0..50).await;
         sleep(Duration::from_secs(1)).await;
         let versions: Vec<_> =
             machine.store().view().services().map(|service| service.meta.version).collect();
@@ -57,21 +55,12 @@ fn a_watch_resumes_from_any_version_in_the_log_after_a_restart() {
 fn a_watch_on_a_member_that_gets_a_snapshot_is_told_where_to_resume() {
     run(async || {
         let network = Network::default();
-        let mut machines = network.three(31);
-        for machine in &mut machines {
-            machine.config.snapshot_interval = 10;
-            machine.config.entries_kept = 2;
-            machine.start();
-        }
-        let leader = network.until_leader(&machines).await;
-        let behind = (leader + 1) % 3;
+        let (machines, leader, behind) = network.three_with_snapshots(31, 10, 2).await;
         create(&machines[leader].store(), "before").await.expect("written");
         let mut watch = begin(&machines[behind], Some(0));
         let seen = version(&watch.next().await.expect("it is in the log"));
         network.cut_off(behind as u64 + 1);
-        for number in 0..50 {
-            create(&machines[leader].store(), &format!("s{number}")).await.expect("written");
-        }
+        create_each(&machines[leader].store(), 0..50).await;
         network.heal();
         let outcome = timeout(LONG, watch.next()).await.expect("it hears of the snapshot");
         assert!(network.snapshots() > 0, "it was too far behind for entries");

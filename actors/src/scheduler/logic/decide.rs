@@ -78,13 +78,14 @@ impl Board {
         slice.decisions
     }
 
-    /// The volumes that are published where nobody uses them. Each is told once.
-    pub fn take_unused(&mut self) -> Vec<Unused> {
+    /// The next volumes that are published where nobody uses them; looks at so many at most. Each is
+    /// told once.
+    pub fn take_unused(&mut self, at_most: usize) -> Vec<Unused> {
         if !self.is_taken_in() {
             return Vec::new();
         }
-        let released = std::mem::take(&mut self.released);
-        let volumes = released.iter().filter_map(|id| self.view.volume(id));
+        let released = std::iter::from_fn(|| self.released.pop_first()).take(at_most);
+        let volumes = released.filter_map(|id| self.view.volume(&id));
         let unused = volumes.map(|volume| Unused {
             volume: volume.id.clone(),
             nodes: self.volumes.unused_on(volume),
@@ -115,8 +116,7 @@ impl Board {
                     }
                 },
             };
-            if *task.status.err != *reason {
-                let reason = reason.into();
+            if let Some(reason) = self.queue.tell_preassigned(&task, &reason) {
                 slice.decisions.push(Decision { task, outcome: Outcome::Waits { reason } });
             }
         }

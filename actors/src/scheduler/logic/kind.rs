@@ -102,9 +102,7 @@ impl Asks {
             spread_over: placement.preferences.iter().filter_map(label).collect(),
         }
     }
-}
 
-impl Asks {
     /// Whether anything is to be kept free.
     pub(crate) fn reserves(&self) -> bool {
         self.nano_cpus != 0 || self.memory_bytes != 0 || !self.generic.is_empty()

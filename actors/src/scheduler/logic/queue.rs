@@ -66,9 +66,17 @@ pub(crate) struct Queue {
     known: usize,
     due: BTreeSet<Arc<Kind>>,
     /// Those that have a node already, by node.
-    preassigned: BTreeMap<NodeId, BTreeMap<TaskId, Arc<Task>>>,
+    preassigned: BTreeMap<NodeId, BTreeMap<TaskId, Preassigned>>,
     /// The nodes whose tasks are to be looked at, and behind which of them.
     due_nodes: BTreeMap<NodeId, Option<TaskId>>,
+}
+
+/// A task that waits for word.
+#[derive(Debug)]
+struct Preassigned {
+    task: Arc<Task>,
+    /// What it was told last, which may not be committed yet.
+    told: Option<Arc<str>>,
 }
 
 impl Line {
@@ -150,7 +158,7 @@ impl Queue {
             self.due.insert(kind);
         } else if waits_for_word(task) {
             let of_node = self.preassigned.entry(task.node_id.clone()).or_default();
-            of_node.insert(task.id.clone(), task.clone());
+            of_node.insert(task.id.clone(), Preassigned { task: task.clone(), told: None });
             self.due_nodes.insert(task.node_id.clone(), None);
         }
     }
@@ -190,12 +198,22 @@ impl Queue {
         let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
         let all = self.preassigned.get(&node).into_iter();
         let mut rest = all.flat_map(|tasks| tasks.range((behind.clone(), Bound::Unbounded)));
-        let tasks: Vec<_> = rest.by_ref().take(count).map(|(_, task)| task.clone()).collect();
+        let tasks: Vec<_> = rest.by_ref().take(count).map(|(_, one)| one.task.clone()).collect();
         if rest.next().is_some() {
             let last = tasks.last().map(|task| task.id.clone());
             self.due_nodes.insert(node.clone(), last);
         }
         Some((node, tasks))
+    }
+
+    /// Notes why a task that has a node waits. Returns what it is to be told, unless that is what it
+    /// was told last.
+    pub(crate) fn tell_preassigned(&mut self, task: &Task, reason: &str) -> Option<Arc<str>> {
+        let waiting = self.preassigned.get_mut(&task.node_id)?.get_mut(&task.id)?;
+        if **waiting.told.as_ref().unwrap_or(&task.status.err) == *reason {
+            return None;
+        }
+        Some(waiting.told.insert(reason.into()).clone())
     }
 
     /// Takes the next line that is to be looked at; it is given back with [`Self::put_back`].

@@ -69,6 +69,26 @@ fn preassigned_does_not_fit() {
 }
 
 #[test]
+fn preassigned_is_not_told_again_what_is_on_its_way_to_it() {
+    let big = |id| Task { spec: reserving("", 5_000_000_000, 0).spec, ..bound(id, "a") };
+    let view = with([plain("a").into(), big("t").into()]);
+    let mut board = board(view.clone());
+    let decisions = decide_all(&mut board);
+    assert_eq!(all_told(&decisions), ["insufficient resources on 1 node"]);
+    // Everybody is looked at again before it is committed.
+    let view = commit(&mut board, &view, |head| head.create(plain("b")).unwrap());
+    assert_eq!(all_told(&decide_all(&mut board)), [""; 0], "it is on its way");
+    commit(&mut board, &view, |head| {
+        let meta = head.node(&"a".into()).expect("there").meta;
+        head.update(Node { meta, ..node("a", drained) }).unwrap();
+    });
+    let changed = decide_all(&mut board);
+    assert_eq!(all_told(&changed), ["1 node not available for new tasks"], "it is another reason");
+    board.failed(&changed[0]);
+    assert_eq!(all_told(&decide_all(&mut board)), all_told(&changed), "it was not written");
+}
+
+#[test]
 fn preassigned_takes_room_and_comes_first() {
     let one = |task: Task| Task { spec: reserving("", 2_000_000_000, 0).spec, ..task };
     let objects = [plain("a").into(), one(task("1")).into(), one(bound("2", "a")).into()];

@@ -1,13 +1,17 @@
 //! Cluster volumes (`scheduler-and-allocator` §8).
 
+use std::{collections::BTreeMap, time::Duration};
+
 use protocol::objects::Volume;
+use tokio::time::sleep;
 use wire::{
     volume_access_mode::{Scope, Sharing},
     volume_publish_status::State as Publish,
     volume_spec::VolumeAvailability,
 };
 
-use super::*;
+use super::{actor::run, *};
+use crate::store::CHANGES_PER_TRANSACTION;
 
 const NO_VOLUME: &str = "no suitable node (cannot fulfill requested CSI volume mounts on 1 node)";
 
@@ -231,19 +235,54 @@ fn a_volume_is_published_where_it_is_used_and_taken_back_after() {
         Arc::make_mut(&mut volume.body).publish_status[0].set_state(Publish::Published);
         head.update(volume).unwrap();
     });
-    assert_eq!(board.take_unused(), [], "§8 freeing: in use");
+    assert_eq!(board.take_unused(100), [], "§8 freeing: in use");
     let view = commit(&mut board, &view, |head| {
         let mut task = head.task(&"t".into()).expect("there").as_ref().clone();
         task.status.state = TaskState::COMPLETE;
         head.update(task).unwrap();
     });
-    let unused = board.take_unused();
+    let unused = board.take_unused(100);
     assert_eq!(unused.len(), 1, "§8 freeing: nobody uses it there");
     let view = commit(&mut board, &view, |head| {
         decision::unpublish(head, &unused).unwrap();
     });
     assert_eq!(publications(&view), [("a".to_owned(), Publish::PendingNodeUnpublish)], "§8");
-    assert_eq!(board.take_unused(), []);
+    assert_eq!(board.take_unused(100), []);
+}
+
+#[test]
+fn volumes_that_no_transaction_holds_together_are_all_given_back() {
+    let unused = |count: usize, bytes: usize| {
+        (0..count).map(move |number| {
+            Object::from(volume(&format!("v{number:03}"), |volume| {
+                let annotations = volume.spec.as_mut().expect("a spec").annotations.as_mut();
+                let labels = &mut annotations.expect("a name").labels;
+                labels.insert("x".to_owned(), "y".repeat(bytes));
+                volume.publish_status.push(wire::VolumePublishStatus {
+                    node_id: "a".to_owned(),
+                    state: Publish::Published.into(),
+                    ..Default::default()
+                });
+            }))
+        })
+    };
+    let many = 2 * CHANGES_PER_TRANSACTION + 7;
+    for (case, count, bytes, transactions) in
+        [("too large", 12, 200_000, 3), ("too many", many, 0, 3), ("none", 0, 0, 0)]
+    {
+        let view = with(unused(count, bytes).chain([plain("a").into()]));
+        run(view, Duration::ZERO, async |store| {
+            sleep(Duration::from_secs(5)).await;
+            let mut versions = BTreeMap::<_, usize>::new();
+            for volume in store.view().volumes() {
+                let state = volume.body.publish_status[0].state();
+                assert_eq!(state, Publish::PendingNodeUnpublish, "{case}: {}", volume.id);
+                *versions.entry(volume.meta.version).or_default() += 1;
+            }
+            assert_eq!(versions.len(), transactions, "{case}: {versions:?}");
+            assert!(versions.into_values().all(|count| count <= CHANGES_PER_TRANSACTION), "{case}");
+        });
+    }
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! The actor: groups, the head, what callers and subscribers are told.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use actix::{Actor, Context, Handler};
 use bytes::Bytes;
@@ -14,10 +18,10 @@ use crate::{
     environment::testing::environment,
     store::{
         Change, Committed, Event, Events, MemoryStore, NotWritten, Propose, Published, Refused,
-        Store, TransactError, testing,
+        Store, TransactError, leading::GROUP_ENTRIES, testing,
     },
     supervised,
-    supervision::{Address, Budget, Census, Tree},
+    supervision::{Address, Budget, Census, Tree, testing::listen},
 };
 
 type Outcome = Result<(), TransactError<Error>>;
@@ -157,6 +161,32 @@ fn transactions_that_wait_together_are_one_group_and_read_each_other() {
         assert_eq!((first.await.unwrap(), second.await.unwrap()), (Ok(()), Ok(())));
         assert_eq!(rig.store.view().services().count(), 2);
         rig.store.view().verify_indices();
+    });
+}
+
+#[test]
+fn raft_has_each_full_group_before_more_of_a_long_mailbox_is_decided_about() {
+    run(async |tree| {
+        let rig = Rig::leading(tree).await;
+        let (decided, seen) = (Rc::new(Cell::new(0)), Rc::<RefCell<Vec<_>>>::default());
+        let (counted, noted) = (decided.clone(), seen.clone());
+        listen(Some(Box::new(move |actor, _| match actor {
+            "test/store" => counted.set(counted.get() + 1),
+            _ => noted.borrow_mut().push(counted.get()),
+        })));
+        for number in 0..2 * GROUP_ENTRIES + 5 {
+            let id = format!("s{number}");
+            spawn(rig.store.transact(move |head| head.create(service(&id, &id))));
+        }
+        settle().await;
+        listen(None);
+        let whole = 2 * GROUP_ENTRIES + 5;
+        assert_eq!(*seen.borrow(), [GROUP_ENTRIES, 2 * GROUP_ENTRIES, whole]);
+        let sizes: Vec<_> = rig.taken.borrow().iter().map(|group| group.entries.len()).collect();
+        assert_eq!(sizes, [GROUP_ENTRIES, GROUP_ENTRIES, 5]);
+        let entries = rig.taken(2);
+        rig.tell(1, vec![Event::Apply(entries)]).await;
+        assert_eq!(rig.store.view().services().count(), whole);
     });
 }
 

@@ -1,10 +1,9 @@
-//! The rows of store-and-raft §1 to §5, each under the name that it has there. Where this store
+//! The rows of store-and-raft §1, §3 to §5, each under the name that it has there. Where this store
 //! differs on purpose, the case says so, and `docs/design/store.md` says why.
 
 mod events;
 mod kinds;
 mod metadata;
-mod selectors;
 mod transactions;
 
 use super::*;

@@ -230,18 +230,3 @@ fn a_task_has_its_own_name_or_one_that_is_made_up() {
         assert_eq!(task.name(), name, "{case}");
     }
 }
-
-#[test]
-fn a_task_spec_has_the_name_of_what_runs_it() {
-    use wire::task_spec::Runtime;
-    let generic = wire::GenericRuntimeSpec { kind: "WebAssembly".to_owned(), payload: None };
-    for (runtime, name) in [
-        (Some(Runtime::Container(Default::default())), Some("container")),
-        (Some(Runtime::Attachment(Default::default())), Some("attachment")),
-        (Some(Runtime::Generic(generic)), Some("webassembly")),
-        (None, None),
-    ] {
-        let spec = wire::TaskSpec { runtime, ..Default::default() };
-        assert_eq!(runtime_of(&spec).as_deref(), name, "{spec:?}");
-    }
-}

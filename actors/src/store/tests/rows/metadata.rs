@@ -8,7 +8,6 @@ fn errors_have_the_texts_that_clients_know() {
         (Error::Exists.to_string(), "object already exists"),
         (Error::NotExist.to_string(), "object does not exist"),
         (Error::NameConflict.to_string(), "name conflicts with an existing object"),
-        (WrongSelector.to_string(), "invalid find argument type"),
         (Error::OutOfSequence.to_string(), "update out of sequence"),
         (Error::KindUnregistered.to_string(), "object kind is unregistered"),
         (Error::Immutable.to_string(), "extensions are immutable"),
