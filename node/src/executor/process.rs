@@ -122,15 +122,13 @@ impl Process {
         }
         let exit = self.exit()?;
         if exit.is_some() {
+            self.tell_operator();
             // The shim may have been killed after it wrote the record.
             self.kill_leftovers(watched).await;
         }
         match exit {
             Some(Outcome::Code(0)) => Ok(()),
-            Some(Outcome::Code(code)) => {
-                self.tell_out_of_memory();
-                Err(ExecutorError::Exit { code, reason: None })
-            }
+            Some(Outcome::Code(code)) => Err(ExecutorError::Exit { code, reason: None }),
             Some(Outcome::NotStarted(failure)) => Err(start_failed(&failure)),
             Some(Outcome::Unhealthy(_)) => Err(unhealthy()),
             None => Err(self.lost(watched).await),
@@ -307,11 +305,14 @@ impl Process {
         }
     }
 
-    /// For an operator: the status of a task that ran out of memory says no more than its code.
-    fn tell_out_of_memory(&self) {
+    /// Logs what the status of a task that has ended does not say.
+    fn tell_operator(&self) {
+        let id = &self.instructions.task_id;
         if let Ok(Some(Exit { out_of_memory: true, .. })) = self.directory.read() {
-            let id = &self.instructions.task_id;
             tracing::warn!(task.id = id, "a task used all the memory that it may");
+        }
+        if let Some(trouble) = self.directory.trouble() {
+            tracing::warn!(task.id = id, trouble, "a task's shim had trouble");
         }
     }
 

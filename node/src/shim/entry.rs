@@ -1,14 +1,13 @@
 //! From the shim's child to the task's program: everything that a process can only do to
 //! itself, and then exec.
 //!
-//! Its standard input is the way to say what went wrong; the exec closes it, and that silence
-//! means success.
+//! Its standard input is the way to say how it fares (`report`); the exec closes it.
 
 use std::{
-    convert::Infallible,
     env, error,
+    fmt::Display,
     fs::File,
-    io::{self, Write},
+    io,
     os::{
         fd::AsFd,
         unix::process::{CommandExt, parent_id},
@@ -29,7 +28,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use super::{
     chain,
     directory::TaskDirectory,
-    record::{self, Claim, Instructions, NotStarted},
+    record::{Instructions, NotStarted},
+    report,
     user::Rights,
 };
 
@@ -41,18 +41,37 @@ const CANNOT_RUN: i32 = 126;
 const REASON_CHARACTERS_MAX: usize = 500;
 
 /// Becomes the task's program, or a check of its health: another program in its place.
-pub(super) fn run(directory: &TaskDirectory, check: bool) -> ! {
+///
+/// A failed check of which the machine is innocent is reported by the exit code alone, as if its
+/// program had run.
+pub(super) fn run(directory: &TaskDirectory, shim: Option<u32>, check: bool) -> ! {
     // The exec must not inherit it, and its own standard input takes its place.
     let Ok(report) = io::stdin().as_fd().try_clone_to_owned() else { exit(CANNOT_RUN) };
-    let Err(failure) = become_task(directory, check);
-    File::from(report).write_all(&record::seal(&failure)).ok();
+    let mut report = File::from(report);
+    let failure = match prepare(directory, shim, check) {
+        Ok(mut command) => {
+            report::ready(&mut report).ok();
+            let error = command.exec();
+            let failure = cannot_exec(&command, &error);
+            if check && !is_trouble(&error) {
+                exit(failure.code)
+            }
+            failure
+        }
+        Err(failure) => failure,
+    };
+    report::failed(&mut report, &failure).ok();
     exit(failure.code)
 }
 
-fn become_task(directory: &TaskDirectory, check: bool) -> Result<Infallible, NotStarted> {
+/// Does everything but the exec.
+fn prepare(
+    directory: &TaskDirectory,
+    shim: Option<u32>,
+    check: bool,
+) -> Result<Command, NotStarted> {
     let instructions = directory.read::<Instructions>().map_err(|error| cannot_run(&error))?;
     let instructions = instructions.ok_or_else(|| not_started(CANNOT_RUN, "no instructions"))?;
-    let claim = directory.read::<Claim>().map_err(|error| cannot_run(&error))?;
     let failed = |verb: &'static str| {
         move |errno: Errno| not_started(CANNOT_RUN, &format!("{verb}: {}", errno.desc()))
     };
@@ -84,13 +103,24 @@ fn become_task(directory: &TaskDirectory, check: bool) -> Result<Infallible, Not
     // request is not told of, so it is looked at afterwards.
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| cannot_run(&io::Error::from(error)))?;
-    let shim = claim.and_then(|claim| claim.shim).map(|shim| shim.pid);
-    if shim.and_then(|pid| u32::try_from(pid).ok()) != Some(parent_id()) {
+    if shim != Some(parent_id()) {
         return Err(not_started(CANNOT_RUN, "the shim is gone"));
     }
-    let error = command(&instructions, check).exec();
+    Ok(command(&instructions, check))
+}
+
+fn cannot_exec(command: &Command, error: &io::Error) -> NotStarted {
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
-    Err(not_started(code, &format!("exec: {:?}: {}", instructions.program, text(&error))))
+    not_started(code, &format!("exec: {:?}: {}", command.get_program(), text(error)))
+}
+
+/// Returns whether an exec failed for want of something that the machine may have in a moment.
+fn is_trouble(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        number,
+        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO)
+    )
 }
 
 fn command(instructions: &Instructions, check: bool) -> Command {
@@ -108,6 +138,11 @@ fn command(instructions: &Instructions, check: bool) -> Command {
 /// Makes a failure of what is common to all programs.
 pub(super) fn cannot_run(error: &dyn error::Error) -> NotStarted {
     not_started(CANNOT_RUN, &chain(error))
+}
+
+/// Makes a failure of an entry that was ended before it could say anything.
+pub(super) fn ended_silently(end: &dyn Display) -> NotStarted {
+    not_started(CANNOT_RUN, &format!("ended before its program ran: {end}"))
 }
 
 fn not_started(code: i32, reason: &str) -> NotStarted {

@@ -6,6 +6,7 @@
 //! task's directory, so that neither shows the task's arguments in a list of processes. There
 //! is no runtime here, and one thread.
 
+mod check;
 mod clock;
 mod control_group;
 mod directory;
@@ -15,6 +16,7 @@ mod output;
 mod process;
 mod pump;
 mod record;
+mod report;
 mod rotation;
 mod supervise;
 mod ulimit;
@@ -52,7 +54,7 @@ pub const STOP_REQUEST: Signal = Signal::USR1;
 const SHIM: &str = "task-shim";
 const ENTRY: &str = "task-entry";
 
-/// What follows the directory when an entry is to become a health check of the task.
+/// What follows when an entry is to become a health check of the task.
 const CHECK: &str = "check";
 
 /// Returns whether this process has been started as the shim or the entry of a task.
@@ -67,7 +69,8 @@ pub fn main() -> ! {
     let name = arguments.next().unwrap_or_default();
     let directory = TaskDirectory::new(arguments.next().unwrap_or_default().into());
     if name == ENTRY {
-        entry::run(&directory, arguments.next().is_some_and(|what| what == CHECK));
+        let shim = arguments.next().and_then(|number| number.to_str()?.parse().ok());
+        entry::run(&directory, shim, arguments.next().is_some_and(|what| what == CHECK));
     }
     let Err(error) = supervise::run(&directory) else { exit(0) };
     // Standard error is the file `trouble` of the task; there is nobody else to tell.
@@ -87,6 +90,14 @@ pub fn serves(pid: i32, directory: &Path) -> bool {
     let mut words = words.split(|byte| *byte == 0);
     let directory = directory.as_os_str().as_bytes();
     words.next() == Some(SHIM.as_bytes()) && words.next() == Some(directory)
+}
+
+/// Returns the command for a child of this shim that becomes a program of the task. It is told
+/// whose child it is: a shim that dies before it can look must not leave it behind.
+fn entry(directory: &TaskDirectory, task_id: &str) -> Command {
+    let mut command = role("/proc/self/exe".as_ref(), ENTRY, directory);
+    command.arg(std::process::id().to_string()).env(TASK_ID_VARIABLE, task_id);
+    command
 }
 
 fn role(program: &OsStr, name: &str, directory: &TaskDirectory) -> Command {

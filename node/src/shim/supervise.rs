@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, pipe},
+    io::{self, pipe},
     os::fd::AsFd,
     process::Stdio,
     thread::sleep,
@@ -28,15 +28,18 @@ use rustix::{
 };
 
 use super::{
-    CHECK, ENTRY, STOP_REQUEST, TASK_ID_VARIABLE, clock,
+    STOP_REQUEST,
+    check::{Check, Trouble},
+    clock,
     control_group::ControlGroup,
     directory::{Error, TaskDirectory},
-    entry::cannot_run,
-    health::{Due, Finding, Health},
+    entry,
+    entry::{cannot_run, ended_silently},
+    health::{Due, Ended, Finding, Health},
     process::{ProcessIdentity, processes},
     pump::Pump,
-    record::{self, Claim, Exit, Healthy, Instructions, NotStarted, Outcome, Started},
-    role,
+    record::{Claim, Exit, Healthy, Instructions, NotStarted, Outcome, Started},
+    report::Report,
     rotation::{Limits, OutputFiles},
 };
 
@@ -123,18 +126,17 @@ fn start(
     }
     let (stdout, stdout_end) = pipe().map_err(refused)?;
     let (stderr, stderr_end) = pipe().map_err(refused)?;
-    let (mut report, report_end) = pipe().map_err(refused)?;
-    let child = role("/proc/self/exe".as_ref(), ENTRY, directory)
-        .env(TASK_ID_VARIABLE, &instructions.task_id)
+    let (report, report_end) = pipe().map_err(refused)?;
+    let mut child = entry(directory, &instructions.task_id)
         .stdin(Stdio::from(report_end))
         .stdout(Stdio::from(stdout_end))
         .stderr(Stdio::from(stderr_end))
         .spawn()
         .map_err(refused)?;
-    let mut failure = Vec::new();
-    report.read_to_end(&mut failure).map_err(refused)?;
-    if !failure.is_empty() {
-        return Err(record::open(&failure).unwrap_or_else(|error| cannot_run(&error)));
+    match Report::read(report).map_err(refused)? {
+        Report::Begun => {}
+        Report::Failed(failure) => return Err(failure),
+        Report::Silent => return Err(ended_silently(&child.wait().map_err(refused)?)),
     }
     let task = Task {
         main: Pid::from_child(&child),
@@ -148,6 +150,7 @@ fn start(
             .clone()
             .map(|check| Health::begin(check, clock::monotonic())),
         checking: None,
+        trouble: Trouble::default(),
         unhealthy: false,
         starting: None,
         signals,
@@ -203,7 +206,9 @@ struct Task {
     control_groups: Vec<ControlGroup>,
     health: Option<Health>,
     /// The check that runs.
-    checking: Option<Pid>,
+    checking: Option<Check>,
+    /// What is said about checks that cannot begin.
+    trouble: Trouble,
     /// Whether its health is why it ends.
     unhealthy: bool,
     /// Held open while the start is not decided.
@@ -275,40 +280,37 @@ impl Task {
         loop {
             match self.health.as_mut()?.due(clock::monotonic())? {
                 Due::Wait(until) => return Some(until),
-                Due::Begin => match self.begin_check(directory) {
+                Due::Begin => match Check::begin(directory, &self.task_id) {
                     Ok(check) => self.checking = Some(check),
-                    Err(_) => self.take_finding(directory, false),
-                },
-                Due::Kill => {
-                    // Both: it leads a group of its own, or does not yet.
-                    if let Some(check) = self.checking {
-                        kill_process_group(check, Signal::KILL).ok();
-                        kill_process(check, Signal::KILL).ok();
+                    Err(error) => {
+                        self.trouble.tell(&error);
+                        self.take_finding(directory, Ended::NeverBegun);
                     }
-                }
+                },
+                Due::Kill => self.checking.iter().for_each(Check::kill),
             }
         }
     }
 
-    fn begin_check(&self, directory: &TaskDirectory) -> io::Result<Pid> {
-        let child = role("/proc/self/exe".as_ref(), ENTRY, directory)
-            .arg(CHECK)
-            .env(TASK_ID_VARIABLE, &self.task_id)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Pid::from_child(&child))
+    fn end_check(&mut self, directory: &TaskDirectory, check: Check, status: WaitStatus) {
+        let ended = check.ended(status).unwrap_or_else(|error| {
+            self.trouble.tell(&error);
+            Ended::NeverBegun
+        });
+        if ended != Ended::NeverBegun {
+            self.trouble.is_over();
+        }
+        self.take_finding(directory, ended);
     }
 
-    fn take_finding(&mut self, directory: &TaskDirectory, succeeded: bool) {
+    fn take_finding(&mut self, directory: &TaskDirectory, ended: Ended) {
         let Some(health) = &mut self.health else { return };
-        match health.ended(succeeded, clock::monotonic()) {
+        match health.ended(ended, clock::monotonic()) {
             // What cannot be written now is tried again after the next check.
             Finding::Healthy if self.starting.is_some() && directory.write(&Healthy {}).is_ok() => {
                 self.starting = None;
             }
-            Finding::Healthy | Finding::Failing => {}
+            Finding::Healthy | Finding::Open => {}
             Finding::Unhealthy => self.unhealthy = true,
         }
     }
@@ -329,9 +331,8 @@ impl Task {
             };
             if pid == self.main {
                 code = Some(exit_code(status));
-            } else if self.checking == Some(pid) {
-                self.checking = None;
-                self.take_finding(directory, status.exit_status() == Some(0));
+            } else if let Some(check) = self.checking.take_if(|check| check.is(pid)) {
+                self.end_check(directory, check, status);
             }
         }
     }

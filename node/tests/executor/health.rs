@@ -1,13 +1,17 @@
 //! Health checks: when a task counts as started, and when it is ended for its health.
 
-use std::{fs, os::unix::fs::MetadataExt, pin::pin};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, pin::pin, rc::Rc};
 
-use actors::agent::port::{Executor, ExecutorError};
-use node::shim::{Exit, Outcome};
+use actors::agent::port::{Controller, Executor, ExecutorError};
+use node::shim::{ControlGroup, Exit, Instructions, Outcome};
 use protocol::wire;
 use tokio::{select, time::timeout};
 
-use super::{PATIENCE, World, container, end, eventually, exit, is_root, lives};
+use super::{
+    PATIENCE, World, container, end, eventually, exit, is_root,
+    limits::{groups, has},
+    lives,
+};
 
 fn milliseconds(milliseconds: i32) -> prost_types::Duration {
     prost_types::Duration { seconds: 0, nanos: milliseconds * 1_000_000 }
@@ -102,6 +106,93 @@ async fn a_task_that_ends_before_it_is_healthy_tells_its_code() {
         assert_eq!(started, expected, "{name}");
         assert_eq!(end(&controller).await, expected, "{name}");
     }
+}
+
+/// A healthy task that one failed check would end. Each check makes the file `looked`.
+async fn fragile(world: &World) -> (Rc<dyn Controller>, i32) {
+    let looked = format!("touch {}", world.file("looked").display());
+    let mut task = checked(world, "a", "sleep 1000", &looked);
+    container(&mut task).healthcheck.as_mut().expect("it was set").retries = 1;
+    let controller = world.start(&task).await;
+    (controller, world.processes("a").1)
+}
+
+/// Waits until checks have been refused.
+async fn refused(world: &World, main: i32) {
+    let told = || world.directory("a").trouble().is_some_and(|text| text.contains("begin"));
+    eventually("it is told, or the task ended", || told() || !lives(main)).await;
+    assert!(lives(main), "the machine's trouble is not the task's");
+}
+
+/// Waits until a check has run from here on.
+async fn looked(world: &World, main: i32) {
+    let looked = world.file("looked");
+    fs::remove_file(&looked).ok();
+    eventually("it is looked at", || looked.exists() || !lives(main)).await;
+    assert!(lives(main), "it is healthy");
+}
+
+#[tokio::test]
+async fn a_check_that_cannot_begin_is_no_verdict() {
+    let world = World::new();
+    let (task, main) = fragile(&world).await;
+    let directory = world.directory("a");
+    let instructions = directory.read::<Instructions>().expect("readable").expect("prepared");
+    let mut spoilt = instructions.clone();
+    let nowhere = world.file("nowhere").display().to_string();
+    spoilt.control_groups.push(ControlGroup { directory: nowhere, settings: Vec::new() });
+    directory.write(&spoilt).expect("written");
+    refused(&world, main).await;
+    directory.write(&instructions).expect("written");
+    looked(&world, main).await;
+    task.remove().await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_check_needs_no_claim() {
+    let world = World::new();
+    let (task, main) = fragile(&world).await;
+    super::damage(&world, "shim");
+    looked(&world, main).await;
+    looked(&world, main).await;
+    task.remove().await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_fork_that_is_refused_is_no_verdict() {
+    let world = World::new();
+    if !has(&world, "pids").await {
+        return;
+    }
+    let (task, main) = fragile(&world).await;
+    let of_task = groups(&world, "a").pop().expect("processes are counted");
+    let narrow = format!("{}-narrow", of_task.directory);
+    let narrow = ControlGroup { directory: narrow, settings: Vec::new() };
+    let set = |file: &str, value: &str| {
+        fs::write(Path::new(&narrow.directory).join(file), value).expect("written");
+    };
+    let shim = world.processes("a").0;
+    fs::create_dir(&narrow.directory).expect("made");
+    set("pids.max", "1");
+    set("cgroup.procs", &shim.to_string());
+    refused(&world, main).await;
+    set("pids.max", "max");
+    looked(&world, main).await;
+    task.remove().await.expect("removed");
+    eventually("the shim ends", || !lives(shim)).await;
+    narrow.remove().expect("removed");
+}
+
+#[tokio::test]
+async fn a_check_whose_program_does_not_exist_has_failed() {
+    let world = World::new();
+    let mut task = checked(&world, "a", "sleep 1000", "");
+    let health = container(&mut task).healthcheck.as_mut().expect("it was set");
+    health.test = ["CMD", "/nope"].map(str::to_owned).to_vec();
+    let controller = world.executor().controller(&task).expect("it can run here");
+    controller.prepare().await.expect("prepared");
+    let started = timeout(PATIENCE, controller.start()).await.expect("in time");
+    assert_eq!(started, unhealthy());
 }
 
 #[tokio::test]

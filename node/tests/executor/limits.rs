@@ -19,7 +19,7 @@ async fn label(world: &World) -> String {
 }
 
 /// Whether this controller's limits hold here; says so where they do not.
-async fn has(world: &World, controller: &str) -> bool {
+pub(crate) async fn has(world: &World, controller: &str) -> bool {
     let label = label(world).await;
     let (version, missing) = label.split_once(" without ").unwrap_or((&label, ""));
     let has = !version.starts_with("none") && !missing.split(", ").any(|name| name == controller);
@@ -34,7 +34,7 @@ fn limits(memory_bytes: i64, nano_cpus: i64) -> wire::ResourceRequirements {
     wire::ResourceRequirements { limits, ..Default::default() }
 }
 
-fn groups(world: &World, name: &str) -> Vec<ControlGroup> {
+pub(crate) fn groups(world: &World, name: &str) -> Vec<ControlGroup> {
     let instructions = world.directory(name).read::<Instructions>().expect("readable");
     instructions.expect("prepared").control_groups
 }

@@ -7,7 +7,7 @@ use actors::agent::port::{Executor, ExecutorError};
 use nix::sys::signal::Signal;
 use node::shim::{self, Exit, Outcome, TASK_ID_VARIABLE};
 
-use super::{World, end, eventually, exit, lives, send};
+use super::{World, damage, end, eventually, exit, lives, send};
 
 #[tokio::test]
 async fn a_task_survives_the_daemon_and_is_adopted() {
@@ -265,12 +265,4 @@ async fn what_an_earlier_daemon_has_started_is_adopted_though_this_one_would_not
     adopted.remove().await.expect("removed");
     assert!(!lives(main));
     assert!(world.executor().controller(&task).is_err(), "nothing is left to adopt");
-}
-
-/// Changes the last byte of a record.
-fn damage(world: &World, record: &str) {
-    let path = world.directory("a").path().join(record);
-    let mut bytes = fs::read(&path).expect("written");
-    *bytes.last_mut().expect("not empty") ^= 1;
-    fs::write(&path, bytes).expect("written");
 }
