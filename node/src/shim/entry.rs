@@ -12,7 +12,7 @@ use std::{
         fd::AsFd,
         unix::process::{CommandExt, parent_id},
     },
-    process::{Command, Stdio, exit},
+    process::{self, Command, Stdio, exit},
 };
 
 use nix::{
@@ -26,7 +26,7 @@ use nix::{
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::{
-    chain,
+    CHECK_VARIABLE, chain,
     directory::TaskDirectory,
     record::{Instructions, NotStarted},
     report,
@@ -81,7 +81,8 @@ fn prepare(
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     // While this process has the daemon's rights: the task's may not be enough.
     for group in &instructions.control_groups {
-        group.join().map_err(|error| cannot_run(&error))?;
+        let joined = if check { group.of_checks().join() } else { group.join() };
+        joined.map_err(|error| cannot_run(&error))?;
     }
     let rights = Rights::look_up(&instructions.user, &instructions.groups)
         .map_err(|error| cannot_run(&error))?;
@@ -132,6 +133,9 @@ fn command(instructions: &Instructions, check: bool) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).env_clear();
     command.envs(instructions.environment.iter().filter_map(|entry| entry.split_once('=')));
+    if check {
+        command.env(CHECK_VARIABLE, process::id().to_string());
+    }
     command
 }
 

@@ -36,7 +36,7 @@ pub use control_group::{ControlGroup, Setting};
 pub use directory::{Error, TaskDirectory};
 pub use health::HealthCheck;
 pub use output::{DamagedLine, Line, Stream};
-pub use process::{ProcessIdentity, Stat, boot_id, open, processes};
+pub use process::{ProcessIdentity, Stat, boot_id, carries, open, processes};
 pub use record::{
     Claim, Damaged, Exit, Healthy, Instructions, NotStarted, Outcome, Record, Started,
 };
@@ -45,6 +45,9 @@ pub use ulimit::Ulimit;
 
 /// Set in the environment of a task, with its id, and inherited by everything it starts.
 pub const TASK_ID_VARIABLE: &str = "SWARM_TASK_ID";
+
+/// Set in the environment of a health check, with its process id, and inherited likewise.
+const CHECK_VARIABLE: &str = "SWARM_HEALTH_CHECK";
 
 /// What a shim obeys: stop the task. Not SIGTERM, which shutdowns and service managers send to
 /// every process at once.

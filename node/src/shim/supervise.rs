@@ -280,7 +280,7 @@ impl Task {
         loop {
             match self.health.as_mut()?.due(clock::monotonic())? {
                 Due::Wait(until) => return Some(until),
-                Due::Begin => match Check::begin(directory, &self.task_id) {
+                Due::Begin => match self.begin_check(directory) {
                     Ok(check) => self.checking = Some(check),
                     Err(error) => {
                         self.trouble.tell(&error);
@@ -292,7 +292,12 @@ impl Task {
         }
     }
 
+    fn begin_check(&self, directory: &TaskDirectory) -> io::Result<Check> {
+        Check::begin(directory, &self.task_id, &self.control_groups)
+    }
+
     fn end_check(&mut self, directory: &TaskDirectory, check: Check, status: WaitStatus) {
+        check.sweep(self.main);
         let ended = check.ended(status).unwrap_or_else(|error| {
             self.trouble.tell(&error);
             Ended::NeverBegun

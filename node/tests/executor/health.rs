@@ -196,6 +196,49 @@ async fn a_check_whose_program_does_not_exist_has_failed() {
 }
 
 #[tokio::test]
+async fn what_a_check_leaves_behind_is_ended() {
+    let world = World::new();
+    // In a group of their own not even an environment is needed to find them.
+    for (name, forget, grouped) in [("grouped", "env -i", true), ("alone", "", false)] {
+        if grouped && !has(&world, "pids").await {
+            continue;
+        }
+        let file = |name: &str, what: &str| world.file(&format!("{name}-{what}"));
+        let (own, left) = (file(name, "own"), file(name, "left"));
+        fs::write(&left, "").expect("written");
+        let script = format!("setsid sleep 1000 & echo $! > {}; wait", own.display());
+        // The first stays in the session of the check, the second is below a third.
+        let check = format!(
+            "sleep 1000 & echo $! > {0}.mine; {forget} setsid sh -c 'sleep 1000 & \
+             echo $! $$ > {0}.next; wait' & while [ ! -s {0}.next ]; do sleep 0.01; done; \
+             cat {0}.mine {0}.next >> {0}; rm {0}.next",
+            left.display()
+        );
+        let task = checked(&world, name, &script, &check);
+        let controller = world.executor().controller(&task).expect("it can run here");
+        controller.prepare().await.expect("prepared");
+        if !grouped {
+            let directory = world.directory(name);
+            let instructions = directory.read::<Instructions>().expect("readable");
+            let mut instructions = instructions.expect("prepared");
+            instructions.control_groups.clear();
+            directory.write(&instructions).expect("written");
+        }
+        controller.start().await.expect("healthy");
+        let numbers = |file: &Path| -> Vec<i32> {
+            let text = fs::read_to_string(file).expect("readable");
+            text.split_whitespace().map(|word| word.parse().expect("a number")).collect()
+        };
+        eventually("three checks end", || numbers(&left).len() >= 9).await;
+        let left = numbers(&left);
+        eventually("what they left ends", || left.iter().all(|pid| !lives(*pid))).await;
+        assert!(lives(numbers(&own)[0]), "what the task started is its own");
+        controller.remove().await.expect("removed");
+        assert!(!lives(numbers(&own)[0]));
+    }
+}
+
+#[tokio::test]
 async fn a_check_runs_as_the_task_does() {
     let world = World::new();
     if !is_root() {
