@@ -10,8 +10,8 @@ use protocol::wire;
 use tokio::{net::unix::pipe, sync::Mutex, task::spawn_blocking, time::timeout};
 
 use super::{
-    Config, failed, instructions::GRACE_PERIOD_MS, leftovers::Leftovers, running_shim::RunningShim,
-    unable,
+    Config, failed, instructions::GRACE_PERIOD_MS, leftovers::Leftovers, removal::Removal,
+    running_shim::RunningShim, unable,
 };
 use crate::shim::{
     self, Claim, ControlGroup, Exit, Healthy, Instructions, NotStarted, Outcome, Record, Started,
@@ -33,6 +33,7 @@ pub(super) struct Process {
     directory: TaskDirectory,
     instructions: Instructions,
     config: Rc<Config>,
+    removal: Removal,
     /// The shim, while it is known to run: spawned here, or adopted.
     shim: RefCell<Option<Rc<RunningShim>>>,
     /// Work on the directory goes on when whoever asked for it is gone; the next waits for it.
@@ -44,12 +45,14 @@ impl Process {
         directory: TaskDirectory,
         instructions: Instructions,
         config: Rc<Config>,
+        removal: Removal,
     ) -> Self {
-        Self { directory, instructions, config, shim: RefCell::default(), working: Arc::default() }
+        let (shim, working) = (RefCell::default(), Arc::default());
+        Self { directory, instructions, config, removal, shim, working }
     }
 
     /// A task of which nothing is known but its directory.
-    pub(super) fn found(directory: TaskDirectory, config: Rc<Config>) -> Self {
+    pub(super) fn found(directory: TaskDirectory, config: Rc<Config>, removal: Removal) -> Self {
         let name = directory.path().file_name().unwrap_or_default();
         let unknown = Instructions {
             task_id: name.to_string_lossy().into_owned(),
@@ -57,7 +60,7 @@ impl Process {
             ..Default::default()
         };
         let instructions = directory.read().ok().flatten().unwrap_or(unknown);
-        Self::new(directory, instructions, config)
+        Self::new(directory, instructions, config, removal)
     }
 
     pub(super) async fn prepare(&self) -> Result<(), ExecutorError> {
@@ -156,16 +159,10 @@ impl Process {
 
     pub(super) async fn remove(&self) -> Result<(), ExecutorError> {
         self.shutdown().await?;
-        let groups = self.control_groups();
-        self.work(move |directory| {
-            for group in groups {
-                if let Err(error) = group.remove() {
-                    tracing::warn!(group = group.directory, %error, "a control group is left");
-                }
-            }
-            directory.remove()
-        })
-        .await
+        let (groups, removal) = (self.control_groups(), self.removal.clone());
+        self.work(move |directory| removal.remove(directory, groups)).await?;
+        self.removal.try_again().await;
+        Ok(())
     }
 
     /// The groups that the task was started in; another daemon may have chosen other ones.
