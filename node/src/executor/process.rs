@@ -15,11 +15,16 @@ use super::{
 };
 use crate::shim::{
     self, Claim, ControlGroup, Exit, Healthy, Instructions, NotStarted, Outcome, Record, Started,
-    TaskDirectory, boot_id, chain,
+    TaskDirectory, Ulimit, boot_id, chain,
 };
 
 /// How much longer than the grace period a shim may take, before it is taken to hang.
 const HANG: Duration = Duration::from_secs(10);
+
+/// The exit code of a program whose libraries cannot be loaded, and the one above which are those
+/// of programs that a signal has ended.
+const CANNOT_LOAD: i32 = 127;
+const SIGNALS: i32 = 128;
 
 /// Who may start the task, as far as that can be told.
 enum Claimed {
@@ -131,7 +136,7 @@ impl Process {
         }
         match exit {
             Some(Outcome::Code(0)) => Ok(()),
-            Some(Outcome::Code(code)) => Err(ExecutorError::Exit { code, reason: None }),
+            Some(Outcome::Code(code)) => Err(self.bad_exit(code)),
             Some(Outcome::NotStarted(failure)) => Err(start_failed(&failure)),
             Some(Outcome::Unhealthy(_)) => Err(unhealthy()),
             None => Err(self.lost(watched).await),
@@ -293,6 +298,13 @@ impl Process {
         }
     }
 
+    /// A program that cannot even be loaded says nothing itself, so what keeps it is said here.
+    fn bad_exit(&self, code: i32) -> ExecutorError {
+        let could_not_load = code == CANNOT_LOAD || code > SIGNALS;
+        let reason = could_not_load.then(|| Ulimit::tiny(&self.instructions.ulimits)).flatten();
+        ExecutorError::Exit { code, reason }
+    }
+
     fn exit(&self) -> Result<Option<Outcome>, ExecutorError> {
         match self.directory.read::<Exit>().map_err(|error| failed(&error))? {
             Some(Exit { outcome: None, .. }) => {
@@ -323,9 +335,7 @@ impl Process {
             Outcome::NotStarted(failure) => Err(start_failed(&failure)),
             Outcome::Unhealthy(_) => Err(unhealthy()),
             // A task that nobody has seen healthy never ran.
-            Outcome::Code(code) if checked && code != 0 => {
-                Err(ExecutorError::Exit { code, reason: None })
-            }
+            Outcome::Code(code) if checked && code != 0 => Err(self.bad_exit(code)),
             Outcome::Code(_) => Ok(()),
         }))
     }

@@ -12,7 +12,7 @@ use std::{
         fd::AsFd,
         unix::process::{CommandExt, parent_id},
     },
-    process::{self, Command, Stdio, exit},
+    process::{self, Command, exit},
 };
 
 use nix::{
@@ -21,7 +21,7 @@ use nix::{
         signal::SigSet,
         stat::{Mode, umask},
     },
-    unistd::setsid,
+    unistd::{dup2_stdin, setsid},
 };
 use rustix::process::{Signal, set_parent_process_death_signal};
 
@@ -30,6 +30,7 @@ use super::{
     directory::TaskDirectory,
     record::{Instructions, NotStarted},
     report,
+    ulimit::Ulimit,
     user::Rights,
 };
 
@@ -86,14 +87,20 @@ fn prepare(
     }
     let rights = Rights::look_up(&instructions.user, &instructions.groups)
         .map_err(|error| cannot_run(&error))?;
+    if !check {
+        rights.take_output().map_err(|error| cannot_run(&error))?;
+    }
+    let command = command(&instructions, check);
+    File::open("/dev/null")
+        .and_then(|nothing| Ok(dup2_stdin(nothing)?))
+        .map_err(|error| cannot_run(&error))?;
+    // Behind everything that needs a file or more than a little memory: the limits may leave
+    // none. Before the rights: to raise a limit the task's may not be enough.
     for limit in &instructions.ulimits {
         limit.set().map_err(|errno| {
             let reason = format!("setting ulimit {}: {}", limit.name, errno.desc());
             not_started(CANNOT_RUN, &reason)
         })?;
-    }
-    if !check {
-        rights.take_output().map_err(|error| cannot_run(&error))?;
     }
     rights.take().map_err(|error| cannot_run(&error))?;
     env::set_current_dir(&instructions.directory).map_err(|error| {
@@ -107,7 +114,7 @@ fn prepare(
     if shim != Some(parent_id()) {
         return Err(not_started(CANNOT_RUN, "the shim is gone"));
     }
-    Ok(command(&instructions, check))
+    Ok(command)
 }
 
 fn cannot_exec(command: &Command, error: &io::Error) -> NotStarted {
@@ -131,7 +138,7 @@ fn command(instructions: &Instructions, check: bool) -> Command {
         None => (&instructions.program, &instructions.arguments[..]),
     };
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).env_clear();
+    command.args(arguments).env_clear();
     command.envs(instructions.environment.iter().filter_map(|entry| entry.split_once('=')));
     if check {
         command.env(CHECK_VARIABLE, process::id().to_string());
@@ -145,8 +152,9 @@ pub(super) fn cannot_run(error: &dyn error::Error) -> NotStarted {
 }
 
 /// Makes a failure of an entry that was ended before it could say anything.
-pub(super) fn ended_silently(end: &dyn Display) -> NotStarted {
-    not_started(CANNOT_RUN, &format!("ended before its program ran: {end}"))
+pub(super) fn ended_silently(end: &dyn Display, ulimits: &[Ulimit]) -> NotStarted {
+    let cause = Ulimit::tiny(ulimits).map(|text| format!(": {text}")).unwrap_or_default();
+    not_started(CANNOT_RUN, &format!("ended before its program ran ({end}){cause}"))
 }
 
 fn not_started(code: i32, reason: &str) -> NotStarted {

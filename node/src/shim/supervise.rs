@@ -136,7 +136,10 @@ fn start(
     match Report::read(report).map_err(refused)? {
         Report::Begun => {}
         Report::Failed(failure) => return Err(failure),
-        Report::Silent => return Err(ended_silently(&child.wait().map_err(refused)?)),
+        Report::Silent => {
+            let end = child.wait().map_err(refused)?;
+            return Err(ended_silently(&end, &instructions.ulimits));
+        }
     }
     let task = Task {
         main: Pid::from_child(&child),
