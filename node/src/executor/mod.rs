@@ -7,7 +7,6 @@
 mod controller;
 mod description;
 mod hierarchies;
-mod ignored_signals;
 mod instructions;
 mod leftovers;
 mod limits;
@@ -74,20 +73,13 @@ impl Config {
 pub struct ProcessExecutor {
     config: Rc<Config>,
     hierarchies: OnceCell<Rc<Hierarchies>>,
-    /// Set when no signal is ignored any more.
-    signals: OnceCell<()>,
     removal: Removal,
 }
 
 impl ProcessExecutor {
     /// Makes an executor; nothing is read or started yet.
     pub fn new(config: Config) -> Self {
-        Self {
-            config: Rc::new(config),
-            hierarchies: OnceCell::new(),
-            signals: OnceCell::new(),
-            removal: Removal::default(),
-        }
+        Self { config: Rc::new(config), hierarchies: OnceCell::new(), removal: Removal::default() }
     }
 
     fn instructions(&self, task: &wire::Task) -> Result<Instructions, ExecutorError> {
@@ -145,10 +137,6 @@ impl Executor for ProcessExecutor {
     }
 
     fn controller(&self, task: &wire::Task) -> Result<Rc<dyn Controller>, ExecutorError> {
-        if self.signals.get().is_none() {
-            ignored_signals::take_over().map_err(|error| unable(&error))?;
-            self.signals.get_or_init(|| ());
-        }
         if !instructions::is_name(&task.id) {
             return Err(refused(&Refused::TaskId(task.id.clone())));
         }

@@ -3,9 +3,16 @@
 //! What is true of a task lies in its directory; here is only what makes waiting possible. So
 //! a new value for a task that runs, or ran, takes over where the last one stopped.
 
-use std::{cell::RefCell, future::pending, io, process::Stdio, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, future::pending, io, rc::Rc, sync::Arc, time::Duration};
 
 use actors::agent::port::ExecutorError;
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::Pid,
+};
 use protocol::wire;
 use tokio::{net::unix::pipe, sync::Mutex, task::spawn_blocking, time::timeout};
 
@@ -200,15 +207,11 @@ impl Process {
         let unable = |error: io::Error| {
             ExecutorError::Temporary(format!("the task's shim cannot be started: {error}"))
         };
-        let mut child = shim::command(&self.config.program, &self.directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(trouble)
-            .spawn()
-            .map_err(unable)?;
-        let shim = RunningShim::spawned(&child).map_err(|error| {
+        let pid = shim::spawn(&self.config.program, &self.directory, &trouble).map_err(unable)?;
+        let shim = RunningShim::spawned(pid).map_err(|error| {
             // One that nobody can watch must not start the task.
-            child.kill().and_then(|()| child.wait()).ok();
+            let child = Pid::from_raw(pid);
+            kill(child, Signal::SIGKILL).and_then(|()| waitpid(child, None)).ok();
             unable(error)
         })?;
         *self.shim.borrow_mut() = Some(Rc::new(shim));

@@ -24,12 +24,21 @@ mod user;
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
-    fs,
+    ffi::CString,
+    fs::{self, File},
     io::{self, Write},
-    os::unix::{ffi::OsStrExt, process::CommandExt},
+    os::{
+        fd::AsRawFd,
+        unix::{ffi::OsStrExt, process::CommandExt},
+    },
     path::Path,
     process::{Command, exit},
+};
+
+use nix::{
+    fcntl::OFlag,
+    spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn},
+    sys::{signal::SigSet, stat::Mode},
 };
 
 pub use control_group::{ControlGroup, Setting};
@@ -81,10 +90,22 @@ pub fn main() -> ! {
     exit(1)
 }
 
-/// Returns the command that runs `program` as the shim of the task in `directory`, with nothing
-/// of the caller's environment.
-pub fn command(program: &Path, directory: &TaskDirectory) -> Command {
-    role(program.as_os_str(), SHIM, directory)
+/// Starts `program` as the shim of the task in `directory`, and returns its process id. It gets
+/// nothing of the caller's environment, and every signal has its usual meaning: one that the caller
+/// was told to ignore would stay ignored in the shim, which must hear of its task's end, and in
+/// the task. What the shim has to say before it dies goes to `trouble`.
+pub fn spawn(program: &Path, directory: &TaskDirectory, trouble: &File) -> io::Result<i32> {
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+    attributes.set_sigdefault(&SigSet::all())?;
+    let mut files = PosixSpawnFileActions::init()?;
+    for standard in [0, 1] {
+        files.add_open(standard, "/dev/null", OFlag::O_RDWR, Mode::empty())?;
+    }
+    files.add_dup2(trouble.as_raw_fd(), 2)?;
+    let arguments = [CString::new(SHIM)?, CString::new(directory.path().as_os_str().as_bytes())?];
+    let environment: [CString; 0] = [];
+    Ok(posix_spawn(program, &files, &attributes, &arguments, &environment)?.as_raw())
 }
 
 /// Returns whether a process is the shim of the task in `directory`.
@@ -98,14 +119,9 @@ pub fn serves(pid: i32, directory: &Path) -> bool {
 /// Returns the command for a child of this shim that becomes a program of the task. It is told
 /// whose child it is: a shim that dies before it can look must not leave it behind.
 fn entry(directory: &TaskDirectory, task_id: &str) -> Command {
-    let mut command = role("/proc/self/exe".as_ref(), ENTRY, directory);
-    command.arg(std::process::id().to_string()).env(TASK_ID_VARIABLE, task_id);
-    command
-}
-
-fn role(program: &OsStr, name: &str, directory: &TaskDirectory) -> Command {
-    let mut command = Command::new(program);
-    command.arg0(name).arg(OsString::from(directory.path())).env_clear().current_dir("/");
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(ENTRY).arg(directory.path()).arg(std::process::id().to_string());
+    command.env_clear().env(TASK_ID_VARIABLE, task_id);
     command
 }
 

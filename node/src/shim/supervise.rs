@@ -2,6 +2,7 @@
 //! how it ended, and leave no process behind.
 
 use std::{
+    env,
     fs::{self, File},
     io::{self, pipe},
     os::fd::AsFd,
@@ -61,6 +62,8 @@ const EXIT_ATTEMPTS: usize = 60;
 pub(super) fn run(directory: &TaskDirectory) -> Result<(), Error> {
     let system = |verb| move |source| Error::System { verb, source };
     close_inherited().map_err(system("close what it inherited"))?;
+    // No folder of whoever started the daemon is kept in use.
+    env::set_current_dir("/").map_err(system("leave its folder"))?;
     let signals = block_signals().map_err(system("take its signals"))?;
     setsid().map_err(|errno| system("begin a session")(errno.into()))?;
     set_child_subreaper(Some(getpid())).map_err(|errno| system("become a reaper")(errno.into()))?;

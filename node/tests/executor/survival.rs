@@ -4,7 +4,13 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use actors::agent::port::{Executor, ExecutorError};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::{
+        signal::Signal,
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
 use node::shim::{self, ControlGroup, Exit, Instructions, Outcome, TASK_ID_VARIABLE};
 
 use super::{World, damage, end, eventually, exit, lives, send};
@@ -99,8 +105,11 @@ async fn a_second_shim_does_not_start_the_task_again() {
     let task = world.run("a", &script).await;
     let processes = world.processes("a");
     let program = super::config(world.folder.path()).program;
-    let second = shim::command(&program, &world.directory("a")).status().expect("it can be run");
-    assert!(second.success());
+    let directory = world.directory("a");
+    let trouble = directory.open_trouble().expect("opened");
+    let second = shim::spawn(&program, &directory, &trouble).expect("it can be run");
+    let second = Pid::from_raw(second);
+    assert_eq!(waitpid(second, None), Ok(WaitStatus::Exited(second, 0)));
     assert_eq!(world.processes("a"), processes);
     eventually("it starts", || starts.exists()).await;
     task.remove().await.expect("removed");
