@@ -226,6 +226,15 @@ fn what_the_controller_knows_is_attached_from_starting_on() {
 }
 
 #[test]
+fn a_rejected_task_has_an_empty_container_and_no_ports() {
+    let mut found = status(Preparing, "preparing", "");
+    settle(&mut found, Operation::Prepare, failed("no"), runtime(5, 126), LATER);
+    let empty = RuntimeStatus::Container(ContainerStatus::default());
+    assert_eq!((found.state(), found.runtime_status), (Rejected, Some(empty)));
+    assert_eq!(found.port_status, None);
+}
+
+#[test]
 fn the_exit_code_of_the_error_counts_unless_it_is_zero() {
     for (of_error, of_container, expected) in [(3, 0, 3), (3, 1, 3), (0, 1, 1)] {
         let mut found = status(Running, "started", "");

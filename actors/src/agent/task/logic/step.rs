@@ -178,9 +178,16 @@ fn fail(status: &mut wire::TaskStatus, operation: Operation, error: &str) {
     status.set_state(if started { TaskState::Failed } else { TaskState::Rejected });
 }
 
-fn attach(status: &mut wire::TaskStatus, runtime: Runtime, exit_code: i32) {
+/// Adds what the controller knows, from STARTING on. There is no container of a rejected task.
+fn attach(status: &mut wire::TaskStatus, mut runtime: Runtime, exit_code: i32) {
     if status.state() < TaskState::Starting {
         return;
+    }
+    if status.state() == TaskState::Rejected {
+        runtime = Runtime {
+            container: runtime.container.map(|_| wire::ContainerStatus::default()),
+            ports: None,
+        };
     }
     if let Some(mut container) = runtime.container {
         if exit_code != 0 {
