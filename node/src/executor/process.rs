@@ -254,6 +254,9 @@ impl Process {
             Err(error) => return error,
         };
         self.kill_leftovers(watched).await;
+        if !self.directory.exists() {
+            return ExecutorError::Failed("dockerexec: container destroyed".into());
+        }
         let trouble = self.directory.trouble().map(|text| format!(": {text}")).unwrap_or_default();
         ExecutorError::Failed(match claim {
             Some(Claimed::By(Claim { shim: Some(shim) }))
