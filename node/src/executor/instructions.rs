@@ -8,11 +8,8 @@ use protocol::{
 };
 use wire::task_spec::Runtime;
 
-use super::{Config, hierarchies::Hierarchies, limits::Limits};
-use crate::shim::{HealthCheck, Instructions, TASK_ID_VARIABLE, Ulimit};
-
-/// Where programs are looked for when the task's environment does not say.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use super::{Config, environment::environment, hierarchies::Hierarchies, limits::Limits};
+use crate::shim::{HealthCheck, Instructions, Ulimit};
 
 /// The image that means the host's own file system.
 const HOST_IMAGE: &str = "host";
@@ -88,7 +85,7 @@ pub(super) fn instructions(
         task_id: task.id.clone(),
         program,
         arguments: words.collect(),
-        environment: environment(&task.id, &container),
+        environment: environment(task, &container),
         directory: if container.dir.is_empty() { "/".into() } else { container.dir.clone() },
         user: container.user.clone(),
         groups: container.groups.clone(),
@@ -176,24 +173,6 @@ fn foreign_network(task: &wire::Task) -> Option<String> {
     Some(annotations.map_or(&foreign.id, |annotations| &annotations.name).clone())
 }
 
-/// The task's own variables, the last of equal ones, without those that have no value; and
-/// what every task has.
-///
-/// A process shares the host's name, so its own name is one more variable, as a shell would set
-/// it.
-fn environment(task_id: &str, container: &wire::ContainerSpec) -> Vec<String> {
-    let named = |entry: &&String| entry.split_once('=').is_some_and(|(key, _)| !key.is_empty());
-    let mut environment: Vec<_> = container.env.iter().filter(named).cloned().collect();
-    for (name, value) in [("PATH", PATH), ("HOSTNAME", &container.hostname)] {
-        let is_set = |entry: &String| entry.split_once('=').is_some_and(|(key, _)| key == name);
-        if !value.is_empty() && !environment.iter().any(is_set) {
-            environment.push(format!("{name}={value}"));
-        }
-    }
-    environment.push(format!("{TASK_ID_VARIABLE}={task_id}"));
-    environment
-}
-
 /// Nobody looks where there is no test.
 fn health_check(health: &wire::HealthConfig) -> Result<Option<HealthCheck>, Refused> {
     let refused = || Err(Refused::HealthTest(health.test.clone()));
@@ -265,7 +244,7 @@ fn milliseconds(period: &prost_types::Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::environment::PATH, *};
 
     fn task(container: wire::ContainerSpec) -> wire::Task {
         let runtime = Some(Runtime::Container(container));

@@ -6,6 +6,7 @@
 
 mod controller;
 mod description;
+mod environment;
 mod hierarchies;
 mod instructions;
 mod leftovers;
