@@ -16,6 +16,7 @@ mod ports;
 mod process;
 mod removal;
 mod running_shim;
+mod stop_signal;
 
 use std::{cell::OnceCell, collections::BTreeSet, fs, io, path::PathBuf, rc::Rc};
 

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::{self, pipe},
     os::fd::AsFd,
-    process::Stdio,
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -146,7 +146,7 @@ fn start(
     }
     let task = Task {
         main: Pid::from_child(&child),
-        stop_signal: Signal::from_named_raw(instructions.stop_signal).unwrap_or(Signal::TERM),
+        stop_signal: instructions.stop_signal,
         grace_period: Duration::from_millis(instructions.grace_period_ms).min(GRACE_PERIOD_MAX),
         stop: Stop::NotAsked,
         task_id: instructions.task_id.clone(),
@@ -205,7 +205,7 @@ struct Task {
     /// Not reaped before its end is known, so the number means this process and no other. It
     /// leads a session and a group of its own.
     main: Pid,
-    stop_signal: Signal,
+    stop_signal: i32,
     grace_period: Duration,
     stop: Stop,
     task_id: String,
@@ -261,7 +261,7 @@ impl Task {
         match self.stop {
             Stop::NotAsked if asked => {
                 self.health.iter_mut().for_each(Health::end);
-                kill_process_group(self.main, self.stop_signal).ok();
+                self.ask_to_stop();
                 self.stop = Stop::Grace(clock::monotonic() + self.grace_period);
             }
             Stop::Grace(end) if end <= clock::monotonic() => {
@@ -269,6 +269,21 @@ impl Task {
                 self.stop = Stop::Killed;
             }
             Stop::NotAsked | Stop::Grace(_) | Stop::Killed => {}
+        }
+    }
+
+    /// Sends the task its stop signal. No safe call sends a real-time signal, but a shell does; the
+    /// main process is not reaped meanwhile, so its number is not another's.
+    fn ask_to_stop(&self) {
+        match Signal::from_named_raw(self.stop_signal) {
+            Some(signal) => drop(kill_process_group(self.main, signal)),
+            None => {
+                let line = format!("kill -{} -{}", self.stop_signal, self.main.as_raw_pid());
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &line]).env_clear();
+                // The shim's standard error is the task's `trouble`.
+                shell.stdin(Stdio::null()).stdout(Stdio::null()).status().ok();
+            }
         }
     }
 

@@ -63,6 +63,24 @@ async fn stopping_asks_first_and_kills_after_the_grace_period() {
 }
 
 #[tokio::test]
+async fn a_task_is_asked_to_stop_by_its_own_signal() {
+    let world = World::new();
+    for (signal, number) in [("SIGUSR2", 12), ("SIGRTMIN+3", 37)] {
+        let ready = world.file(signal);
+        let script = format!(
+            "trap 'exit 7' {number}; touch {}; while :; do sleep 0.05; done",
+            ready.display()
+        );
+        let mut task = world.task(signal, &script);
+        container(&mut task).stop_signal = signal.to_owned();
+        let task = world.start(&task).await;
+        eventually("the trap is set", || ready.exists()).await;
+        timeout(PATIENCE, task.shutdown()).await.expect("in time").expect("stopped");
+        assert_eq!(end(&task).await, exit(7), "{signal}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_below_a_task_outlives_it() {
     let world = World::new();
     let pids = world.file("pids");
