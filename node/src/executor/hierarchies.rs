@@ -157,7 +157,7 @@ fn unescape(text: &str) -> String {
     path
 }
 
-/// Makes the place for a controller, or says why there is none.
+/// Makes the place for a controller in the first hierarchy that lets us, or says why none does.
 fn place(
     controller: Controller,
     mounts: &[Mount],
@@ -169,8 +169,24 @@ fn place(
         Version::One => mount.options.iter().any(|option| option == name),
         Version::Two => is_listed(&mount.top.join("cgroup.controllers"), name),
     };
-    let mount = mounts.iter().find(offers);
-    let mount = mount.ok_or_else(|| format!("no hierarchy has the controller {name}"))?;
+    // One may be mounted several times, and where others are kept from changing it.
+    let mut refused = None;
+    for mount in mounts.iter().filter(offers) {
+        match place_in(mount, controller, parent, make) {
+            Ok(place) => return Ok(place),
+            Err(reason) => drop(refused.get_or_insert(reason)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| format!("no hierarchy has the controller {name}")))
+}
+
+fn place_in(
+    mount: &Mount,
+    controller: Controller,
+    parent: &str,
+    make: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<Place, String> {
+    let name = controller.name();
     let folder = mount.top.join(parent);
     let failed = |path: &Path, error: &io::Error| {
         let reason = error.raw_os_error().map(|number| Errno::from_raw(number).desc());
@@ -352,6 +368,17 @@ mod tests {
         let reason = format!("{}: File exists", fake.top("memory/swarm").display());
         assert_eq!(found.missing[&Controller::Memory], reason);
         assert_eq!(found.places[&Controller::Pids].folder, fake.top("pids/swarm"));
+    }
+
+    #[test]
+    fn a_hierarchy_that_refuses_is_passed_over_for_the_next() {
+        let fake = Fake::new(ONE).one("first", "pids").one("second", "pids");
+        fs::write(fake.top("first/swarm"), "").unwrap();
+        assert_eq!(fake.find().places[&Controller::Pids].folder, fake.top("second/swarm"));
+        fs::remove_dir_all(fake.top("second")).unwrap();
+        fs::write(fake.top("second"), "").unwrap();
+        let reason = format!("{}: File exists", fake.top("first/swarm").display());
+        assert_eq!(fake.find().missing[&Controller::Pids], reason, "the first reason is said");
     }
 
     #[test]
