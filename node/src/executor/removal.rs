@@ -60,7 +60,8 @@ impl Removal {
             for task in left.drain(..count).collect::<Vec<_>>() {
                 let Left { directory, groups } = &task;
                 groups.iter().for_each(ControlGroup::kill_now);
-                if groups.iter().any(|group| group.remove_now().is_err()) {
+                // Each is tried, whatever becomes of the others.
+                if groups.iter().filter(|group| group.remove_now().is_err()).count() > 0 {
                     left.push_back(task);
                 } else if let Err(error) = directory.remove() {
                     // The next daemon finds it.

@@ -31,6 +31,9 @@ pub struct HealthCheck {
 /// Longer periods are cut: longer ones cannot be added to the time.
 const PERIOD_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Shorter intervals are stretched: a check that cannot begin must not be tried without a pause.
+const PERIOD_MIN: Duration = Duration::from_millis(1);
+
 /// What to do about a task's health now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Due {
@@ -122,7 +125,7 @@ impl Health {
         } else {
             self.check.interval_ms
         };
-        self.phase = Phase::Waiting { until: now + period(pause) };
+        self.phase = Phase::Waiting { until: now + period(pause).max(PERIOD_MIN) };
     }
 
     /// Returns what to do now; a check that is to begin has begun, one to be killed is.
@@ -276,6 +279,16 @@ mod tests {
         let hung = course.health.ended(Ended::NeverBegun, course.at(130));
         assert_eq!(hung, Finding::Open, "it was killed before its command ran");
         course.check(160, false, Finding::Unhealthy);
+    }
+
+    #[test]
+    fn there_is_a_pause_between_two_checks_whatever_the_interval() {
+        let mut course = Course::new(HealthCheck { interval_ms: 0, ..check() });
+        for due in 1..=10 {
+            course.due(due, Some(Due::Begin));
+            course.health.ended(Ended::NeverBegun, course.at(due));
+            course.due(due, Some(Due::Wait(course.at(due + 1))));
+        }
     }
 
     #[test]
