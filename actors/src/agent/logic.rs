@@ -45,7 +45,7 @@ enum Presence {
     /// It gets one as soon as the database knows the task.
     Awaited,
     Started,
-    /// It died too often. It gets a new one only to be removed.
+    /// It died too often. It gets a new one after a while, which sees to it that nothing runs.
     Lost,
 }
 
@@ -195,22 +195,27 @@ impl Ledger {
         held.observed = true;
     }
 
-    /// Ends a task whose actor died too often (AGENT-7).
-    pub(super) fn lose(&mut self, id: &TaskId, reason: &str, now: Timestamp) {
-        let Some(held) = self.tasks.get_mut(id) else { return };
-        held.presence = Presence::Lost;
-        if !held.assignment.wanted {
-            // Even its removal failed: keeping it would only repeat that after every restart.
-            self.depart(id);
-            return;
-        }
+    /// Ends a task whose actor died too often (AGENT-7). Another actor stops or removes what may
+    /// still run: at once when the task had not ended, and after a while (`revive`) when that is
+    /// what its actor died of. Returns whether it is the latter.
+    pub(super) fn lose(&mut self, id: &TaskId, reason: &str, now: Timestamp) -> bool {
+        let Some(held) = self.tasks.get_mut(id) else { return false };
         let mut status = held.assignment.status.clone();
-        if status.state() <= TaskState::Running {
+        let ends = held.assignment.wanted && status.state() <= TaskState::Running;
+        held.presence = if ends { Presence::Awaited } else { Presence::Lost };
+        if ends {
             status.set_state(TaskState::Failed);
             status.err = format!("the task's supervisor gave up: {reason}");
             status.timestamp = Some(now);
             self.observe(id, status);
         }
+        !ends
+    }
+
+    /// Returns whether a lost task gets an actor again now.
+    pub(super) fn revive(&mut self, id: &TaskId) -> bool {
+        let lost = self.tasks.get_mut(id).filter(|held| held.presence == Presence::Lost);
+        lost.map(|held| held.presence = Presence::Started).is_some()
     }
 
     /// Forgets a task of which nothing is left.

@@ -44,6 +44,9 @@ const WRITE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long a removal of what nobody knows waits before it is tried again.
 const SWEEP_RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// How long a task that was lost while it was being ended waits before that is tried again.
+const REVIVE_AFTER: Duration = Duration::from_secs(10);
+
 /// The world of an agent.
 #[derive(Clone)]
 pub struct Ports {
@@ -97,9 +100,13 @@ pub struct Agent {
     tasks: BTreeMap<TaskId, Running>,
     /// One batch on its way to the database and from there to the reporter.
     saving: Option<Work>,
-    /// The removal of what nobody knows, once in a life and after the first complete list: the
-    /// database alone may have been lost.
+    /// The lost tasks that get an actor again after a while.
+    reviving: BTreeMap<TaskId, Work>,
+    /// The removal of what nobody knows, after the first complete list of this life, since the
+    /// database alone may have been lost, and after a task left something behind.
     sweeping: Option<Work>,
+    /// Whether there has been a complete list in this life.
+    is_informed: bool,
 }
 
 supervised!(Agent, mailbox = 1024);
@@ -156,10 +163,14 @@ struct Observed {
     status: wire::TaskStatus,
 }
 
-/// Nothing is left of a task that was not wanted any more.
+/// A task that was not wanted any more is done with.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Departed(TaskId);
+struct Departed {
+    task: TaskId,
+    /// Whether nothing is left of it.
+    clean: bool,
+}
 
 impl Actor for Agent {
     type Context = Context<Self>;
@@ -203,7 +214,8 @@ impl Handler<Apply> for Agent {
         let is_complete = message.r#type() == Type::Complete;
         self.ledger.apply(message);
         self.flush(ctx);
-        if is_complete && self.sweeping.is_none() {
+        if is_complete && !self.is_informed {
+            self.is_informed = true;
             self.sweep(ctx);
         }
     }
@@ -233,10 +245,14 @@ impl Handler<Observed> for Agent {
 impl Handler<Departed> for Agent {
     type Result = ();
 
-    fn handle(&mut self, Departed(task): Departed, ctx: &mut Self::Context) {
+    fn handle(&mut self, Departed { task, clean }: Departed, ctx: &mut Self::Context) {
         self.ledger.depart(&task);
         self.tasks.remove(&task);
         self.flush(ctx);
+        // Before the first complete list, that one begins the sweep.
+        if !clean && self.is_informed {
+            self.sweep(ctx);
+        }
     }
 }
 
@@ -247,7 +263,9 @@ impl Agent {
             ledger: Ledger::default(),
             tasks: BTreeMap::new(),
             saving: None,
+            reviving: BTreeMap::new(),
             sweeping: None,
+            is_informed: false,
         }
     }
 
@@ -321,6 +339,7 @@ impl Agent {
     }
 
     fn start_task(&mut self, id: TaskId, ctx: &mut Context<Self>) {
+        self.reviving.remove(&id);
         let (lost, on_lost) = oneshot::channel::<Lost>();
         let tree = Tree::root(
             "agent/task",
@@ -339,9 +358,23 @@ impl Agent {
         let lost = Work::begin(ctx, on_lost, move |agent: &mut Self, lost, ctx| {
             let Ok(Lost { reason, .. }) = lost else { return };
             agent.tasks.remove(&task);
-            agent.ledger.lose(&task, &reason, agent.shared.environment.clock.now());
+            if agent.ledger.lose(&task, &reason, agent.shared.environment.clock.now()) {
+                tracing::warn!(%task, reason, "a task was not ended; trying again");
+                agent.revive_later(task, ctx);
+            }
             agent.flush(ctx);
         });
         self.tasks.insert(id, Running { tree, address, _lost: lost });
+    }
+
+    fn revive_later(&mut self, id: TaskId, ctx: &mut Context<Self>) {
+        let task = id.clone();
+        let revival = Work::begin(ctx, sleep(REVIVE_AFTER), move |agent: &mut Self, (), ctx| {
+            agent.reviving.remove(&task);
+            if agent.ledger.revive(&task) {
+                agent.start_task(task, ctx);
+            }
+        });
+        self.reviving.insert(id, revival);
     }
 }

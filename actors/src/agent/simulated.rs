@@ -105,6 +105,11 @@ impl Machine {
         self.0.cursed.borrow_mut().insert(task.clone(), ());
     }
 
+    /// Ends what `curse` has begun.
+    pub fn bless(&self, task: &TaskId) {
+        self.0.cursed.borrow_mut().remove(task);
+    }
+
     /// The operations of a task that were begun, in order.
     pub fn journal(&self, task: &TaskId) -> Vec<&'static str> {
         let journal = self.0.journal.borrow();

@@ -71,10 +71,17 @@ impl Hierarchies {
     /// used. Like the groups of engines it stays there for the next daemon: it is not below the
     /// daemon's own, which whoever stops the daemon may end as a whole.
     pub(super) fn find(parent: &str) -> Self {
-        let mounts = fs::read("/proc/self/mountinfo").map(|text| mounts(&text)).unwrap_or_default();
+        let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
+        Self::find_among(&mounts, parent, &|group| fs::create_dir_all(group))
+    }
+
+    /// Looks at hierarchies that are mounted as `/proc/self/mountinfo` says, where `make` makes
+    /// groups.
+    fn find_among(mountinfo: &[u8], parent: &str, make: &dyn Fn(&Path) -> io::Result<()>) -> Self {
+        let mounts = mounts(mountinfo);
         let mut found = Self::default();
         for controller in Controller::ALL {
-            match place(controller, &mounts, parent) {
+            match place(controller, &mounts, parent, make) {
                 Ok(place) => drop(found.places.insert(controller, place)),
                 Err(reason) => drop(found.missing.insert(controller, reason)),
             }
@@ -150,21 +157,42 @@ fn unescape(text: &str) -> String {
     path
 }
 
-/// Makes the place for a controller, or says why there is none.
-fn place(controller: Controller, mounts: &[Mount], parent: &str) -> Result<Place, String> {
+/// Makes the place for a controller in the first hierarchy that lets us, or says why none does.
+fn place(
+    controller: Controller,
+    mounts: &[Mount],
+    parent: &str,
+    make: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<Place, String> {
     let name = controller.name();
     let offers = |mount: &&Mount| match mount.version {
         Version::One => mount.options.iter().any(|option| option == name),
         Version::Two => is_listed(&mount.top.join("cgroup.controllers"), name),
     };
-    let mount = mounts.iter().find(offers);
-    let mount = mount.ok_or_else(|| format!("no hierarchy has the controller {name}"))?;
+    // One may be mounted several times, and where others are kept from changing it.
+    let mut refused = None;
+    for mount in mounts.iter().filter(offers) {
+        match place_in(mount, controller, parent, make) {
+            Ok(place) => return Ok(place),
+            Err(reason) => drop(refused.get_or_insert(reason)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| format!("no hierarchy has the controller {name}")))
+}
+
+fn place_in(
+    mount: &Mount,
+    controller: Controller,
+    parent: &str,
+    make: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<Place, String> {
+    let name = controller.name();
     let folder = mount.top.join(parent);
     let failed = |path: &Path, error: &io::Error| {
         let reason = error.raw_os_error().map(|number| Errno::from_raw(number).desc());
         format!("{}: {}", path.display(), reason.unwrap_or("it cannot be used"))
     };
-    fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
+    make(&folder).map_err(|error| failed(&folder, &error))?;
     if mount.version == Version::Two {
         for group in [mount.top.as_path(), &folder] {
             let enabled = group.join("cgroup.subtree_control");
@@ -177,7 +205,7 @@ fn place(controller: Controller, mounts: &[Mount], parent: &str) -> Result<Place
     // Several may look at a time.
     let number = PROBES.fetch_add(1, Ordering::Relaxed);
     let probe = folder.join(format!("probe.{}.{number}", process::id()));
-    fs::create_dir_all(&probe).map_err(|error| failed(&probe, &error))?;
+    make(&probe).map_err(|error| failed(&probe, &error))?;
     let file = controller.file(mount.version);
     let offered = probe.join(file).exists();
     fs::remove_dir(&probe).ok();
@@ -248,36 +276,128 @@ mod tests {
         check([None, None, None], "none: memory is off");
     }
 
-    /// A hierarchy of files that are only files: what is written can be looked at.
-    fn unified(controllers: &str) -> tempfile::TempDir {
-        let top = tempfile::tempdir().unwrap();
-        fs::write(top.path().join("cgroup.controllers"), controllers).unwrap();
-        top
+    /// Hierarchies of files that are only files, and a kernel that puts `files` into every group
+    /// that is made below them.
+    struct Fake {
+        folder: tempfile::TempDir,
+        mountinfo: String,
+        files: &'static [&'static str],
+    }
+
+    impl Fake {
+        fn new(files: &'static [&'static str]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            Self { folder, mountinfo: String::new(), files }
+        }
+
+        fn top(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn mount(&mut self, kind: &str, name: &str, options: &str) {
+            let top = self.top(name);
+            fs::create_dir(&top).unwrap();
+            let line = format!("1 2 0:3 / {} rw - {kind} {kind} rw,{options}\n", top.display());
+            self.mountinfo.push_str(&line);
+        }
+
+        /// A hierarchy of version 1.
+        fn one(mut self, name: &str, controllers: &str) -> Self {
+            self.mount("cgroup", name, controllers);
+            self
+        }
+
+        /// The hierarchy of version 2.
+        fn two(mut self, controllers: &str) -> Self {
+            self.mount("cgroup2", "two", "nsdelegate");
+            fs::write(self.top("two/cgroup.controllers"), controllers).unwrap();
+            self
+        }
+
+        fn find(&self) -> Hierarchies {
+            let make = |group: &Path| {
+                fs::create_dir_all(group)?;
+                self.files.iter().try_for_each(|file| fs::write(group.join(file), ""))
+            };
+            Hierarchies::find_among(self.mountinfo.as_bytes(), "swarm", &make)
+        }
+
+        /// What the node says, without the folder that the test is in.
+        fn note(&self) -> String {
+            self.find().describe().replace(self.folder.path().to_str().unwrap(), "")
+        }
+    }
+
+    const ONE: &[&str] = &["memory.limit_in_bytes", "cpu.cfs_quota_us", "pids.max"];
+    const TWO: &[&str] = &["memory.max", "cpu.max", "pids.max"];
+    const BOTH: &[&str] = &["memory.limit_in_bytes", "cpu.max", "pids.max"];
+
+    #[test]
+    fn the_node_notes_what_its_hierarchies_offer() {
+        let one = |files| Fake::new(files).one("cpu", "cpu,cpuacct").one("pids", "pids");
+        let two = |files| Fake::new(files).two("cpuset cpu io memory pids\n");
+        for (fake, expected) in [
+            (one(ONE).one("memory", "memory"), "v1"),
+            (one(ONE), "v1 without memory"),
+            (one(&["memory.limit_in_bytes", "pids.max"]).one("memory", "memory"), "v1 without cpu"),
+            (two(TWO), "v2"),
+            (two(&["memory.max", "cpu.max"]), "v2 without pids"),
+            (Fake::new(TWO).two("memory"), "v2 without cpu, pids"),
+            (Fake::new(BOTH).one("memory", "memory").two("cpu pids"), "hybrid"),
+            (Fake::new(BOTH).one("pids", "pids").two("cpu"), "hybrid without memory"),
+            // As most machines of the transition have it: version 2 is there and has nothing.
+            (one(ONE).one("memory", "memory").two(""), "v1"),
+            (two(&[]), "none: this kernel has no memory.max"),
+            (Fake::new(TWO), "none: no hierarchy has the controller memory"),
+            (Fake::new(TWO).two(""), "none: no hierarchy has the controller memory"),
+        ] {
+            assert_eq!(fake.note(), expected, "{}", fake.mountinfo);
+        }
+    }
+
+    #[test]
+    fn controllers_that_may_not_be_used_say_why() {
+        // Files in the place of folders, and the other way round, refuse whatever is tried.
+        let fake = Fake::new(TWO).two("memory");
+        fs::create_dir(fake.top("two/cgroup.subtree_control")).unwrap();
+        assert_eq!(fake.note(), "none: /two/cgroup.subtree_control: Is a directory");
+        let fake = Fake::new(ONE).one("memory", "memory").one("pids", "pids");
+        fs::write(fake.top("memory/swarm"), "").unwrap();
+        let found = fake.find();
+        assert_eq!(found.describe(), "v1 without memory, cpu");
+        let reason = format!("{}: File exists", fake.top("memory/swarm").display());
+        assert_eq!(found.missing[&Controller::Memory], reason);
+        assert_eq!(found.places[&Controller::Pids].folder, fake.top("pids/swarm"));
+    }
+
+    #[test]
+    fn a_hierarchy_that_refuses_is_passed_over_for_the_next() {
+        let fake = Fake::new(ONE).one("first", "pids").one("second", "pids");
+        fs::write(fake.top("first/swarm"), "").unwrap();
+        assert_eq!(fake.find().places[&Controller::Pids].folder, fake.top("second/swarm"));
+        fs::remove_dir_all(fake.top("second")).unwrap();
+        fs::write(fake.top("second"), "").unwrap();
+        let reason = format!("{}: File exists", fake.top("first/swarm").display());
+        assert_eq!(fake.find().missing[&Controller::Pids], reason, "the first reason is said");
     }
 
     #[test]
     fn controllers_of_version_2_are_enabled_down_to_the_tasks() {
-        let top = unified("cpu memory\n");
-        let mounts = [mount(Version::Two, top.path().to_str().unwrap(), &["rw"])];
-        let missing = place(Controller::Pids, &mounts, "parent").unwrap_err();
-        assert_eq!(missing, "no hierarchy has the controller pids");
-        // There is no kernel to put the file into the new group.
-        let missing = place(Controller::Memory, &mounts, "parent").unwrap_err();
-        assert_eq!(missing, "this kernel has no memory.max");
-        for group in ["", "parent"] {
-            let enabled = top.path().join(group).join("cgroup.subtree_control");
+        let fake = Fake::new(TWO).two("memory");
+        fake.find();
+        for group in ["two", "two/swarm"] {
+            let enabled = fake.top(group).join("cgroup.subtree_control");
             assert_eq!(fs::read_to_string(enabled).unwrap(), "+memory", "{group}");
         }
-        assert_eq!(fs::read_dir(top.path().join("parent")).unwrap().count(), 1, "no probe is left");
     }
 
     #[test]
-    fn what_cannot_be_made_says_why() {
-        let top = unified("memory");
-        fs::write(top.path().join("parent"), "").unwrap();
-        let mounts = [mount(Version::Two, top.path().to_str().unwrap(), &["rw"])];
-        let reason = place(Controller::Memory, &mounts, "parent").unwrap_err();
-        assert_eq!(reason, format!("{}/parent: File exists", top.path().display()));
+    fn no_probe_is_left() {
+        let fake = Fake::new(&[]).two("memory");
+        fake.find();
+        let left = fs::read_dir(fake.top("two/swarm")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["cgroup.subtree_control"]);
     }
 
     proptest! {

@@ -1,18 +1,16 @@
 //! What a task's spec means as a process (executor.md §2), decided without looking at the
 //! machine.
 
-use nix::sys::signal::Signal;
 use protocol::{
     template::{Context, InvalidSpec, expand_container},
     wire,
 };
 use wire::task_spec::Runtime;
 
-use super::{Config, hierarchies::Hierarchies, limits::Limits};
-use crate::shim::{HealthCheck, Instructions, TASK_ID_VARIABLE, Ulimit};
-
-/// Where programs are looked for when the task's environment does not say.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use super::{
+    Config, environment::environment, hierarchies::Hierarchies, limits::Limits, stop_signal,
+};
+use crate::shim::{HealthCheck, Instructions, Ulimit};
 
 /// The image that means the host's own file system.
 const HOST_IMAGE: &str = "host";
@@ -88,11 +86,12 @@ pub(super) fn instructions(
         task_id: task.id.clone(),
         program,
         arguments: words.collect(),
-        environment: environment(&task.id, &container),
+        environment: environment(task, &container),
         directory: if container.dir.is_empty() { "/".into() } else { container.dir.clone() },
         user: container.user.clone(),
         groups: container.groups.clone(),
-        stop_signal: stop_signal(&container.stop_signal)? as i32,
+        stop_signal: stop_signal::number(&container.stop_signal)
+            .ok_or_else(|| Refused::StopSignal(container.stop_signal.clone()))?,
         grace_period_ms: container.stop_grace_period.as_ref().map_or(GRACE_PERIOD_MS, milliseconds),
         output_file_bytes_max: config.output_file_bytes_max,
         output_files_max: config.output_files_max,
@@ -176,24 +175,6 @@ fn foreign_network(task: &wire::Task) -> Option<String> {
     Some(annotations.map_or(&foreign.id, |annotations| &annotations.name).clone())
 }
 
-/// The task's own variables, the last of equal ones, without those that have no value; and
-/// what every task has.
-///
-/// A process shares the host's name, so its own name is one more variable, as a shell would set
-/// it.
-fn environment(task_id: &str, container: &wire::ContainerSpec) -> Vec<String> {
-    let named = |entry: &&String| entry.split_once('=').is_some_and(|(key, _)| !key.is_empty());
-    let mut environment: Vec<_> = container.env.iter().filter(named).cloned().collect();
-    for (name, value) in [("PATH", PATH), ("HOSTNAME", &container.hostname)] {
-        let is_set = |entry: &String| entry.split_once('=').is_some_and(|(key, _)| key == name);
-        if !value.is_empty() && !environment.iter().any(is_set) {
-            environment.push(format!("{name}={value}"));
-        }
-    }
-    environment.push(format!("{TASK_ID_VARIABLE}={task_id}"));
-    environment
-}
-
 /// Nobody looks where there is no test.
 fn health_check(health: &wire::HealthConfig) -> Result<Option<HealthCheck>, Refused> {
     let refused = || Err(Refused::HealthTest(health.test.clone()));
@@ -246,17 +227,6 @@ fn ulimit(limit: &wire::container_spec::Ulimit) -> Result<Ulimit, Refused> {
     }
 }
 
-/// A signal by name, with or without `SIG`, or by number.
-fn stop_signal(text: &str) -> Result<Signal, Refused> {
-    if text.is_empty() {
-        return Ok(Signal::SIGTERM);
-    }
-    let name = text.to_ascii_uppercase();
-    let named = if name.starts_with("SIG") { name.parse() } else { format!("SIG{name}").parse() };
-    let numbered = || text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
-    named.ok().or_else(numbered).ok_or_else(|| Refused::StopSignal(text.to_owned()))
-}
-
 /// Negative periods are none.
 fn milliseconds(period: &prost_types::Duration) -> u64 {
     let nanos = i128::from(period.seconds) * 1_000_000_000 + i128::from(period.nanos);
@@ -267,7 +237,7 @@ fn milliseconds(period: &prost_types::Duration) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::environment::PATH, *};
 
     fn task(container: wire::ContainerSpec) -> wire::Task {
         let runtime = Some(Runtime::Container(container));
@@ -531,15 +501,10 @@ mod tests {
     }
 
     #[test]
-    fn stop_signals_by_name_and_number() {
-        for text in ["SIGINT", "INT", "int", "sigint", "2"] {
-            let container = wire::ContainerSpec { stop_signal: text.into(), ..sleep() };
-            assert_eq!(read(container).unwrap().stop_signal, 2, "{text}");
-        }
-        for text in ["SIGNOT", "0", "-1", "99999999999"] {
-            let container = wire::ContainerSpec { stop_signal: text.into(), ..sleep() };
-            assert_eq!(read(container), Err(Refused::StopSignal(text.into())));
-        }
+    fn a_stop_signal_that_is_none_is_refused() {
+        let read = |text: &str| read(wire::ContainerSpec { stop_signal: text.into(), ..sleep() });
+        assert_eq!(read("INT").unwrap().stop_signal, 2);
+        assert_eq!(read("SIGNOT"), Err(Refused::StopSignal("SIGNOT".into())));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! and everything else lost its reaper.
 
 use std::{
-    fs, io,
+    io,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -83,8 +83,6 @@ impl Leftovers {
     }
 
     fn carries_id(&self, pid: i32) -> bool {
-        let id = format!("{TASK_ID_VARIABLE}={}", self.task_id);
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|entry| entry == id.as_bytes())
+        shim::carries(pid, TASK_ID_VARIABLE, &self.task_id)
     }
 }

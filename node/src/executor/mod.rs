@@ -6,15 +6,17 @@
 
 mod controller;
 mod description;
+mod environment;
 mod hierarchies;
-mod ignored_signals;
 mod instructions;
 mod leftovers;
 mod limits;
 mod open_files;
 mod ports;
 mod process;
+mod removal;
 mod running_shim;
+mod stop_signal;
 
 use std::{cell::OnceCell, collections::BTreeSet, fs, io, path::PathBuf, rc::Rc};
 
@@ -24,7 +26,7 @@ use protocol::{id::TaskId, wire};
 
 use self::{
     controller::ProcessController, hierarchies::Hierarchies, instructions::Refused, limits::Limits,
-    process::Process,
+    process::Process, removal::Removal,
 };
 use crate::shim::{self, Instructions, TaskDirectory, Ulimit, chain};
 
@@ -73,14 +75,13 @@ impl Config {
 pub struct ProcessExecutor {
     config: Rc<Config>,
     hierarchies: OnceCell<Rc<Hierarchies>>,
-    /// Set when no signal is ignored any more.
-    signals: OnceCell<()>,
+    removal: Removal,
 }
 
 impl ProcessExecutor {
     /// Makes an executor; nothing is read or started yet.
     pub fn new(config: Config) -> Self {
-        Self { config: Rc::new(config), hierarchies: OnceCell::new(), signals: OnceCell::new() }
+        Self { config: Rc::new(config), hierarchies: OnceCell::new(), removal: Removal::default() }
     }
 
     fn instructions(&self, task: &wire::Task) -> Result<Instructions, ExecutorError> {
@@ -138,10 +139,6 @@ impl Executor for ProcessExecutor {
     }
 
     fn controller(&self, task: &wire::Task) -> Result<Rc<dyn Controller>, ExecutorError> {
-        if self.signals.get().is_none() {
-            ignored_signals::take_over().map_err(|error| unable(&error))?;
-            self.signals.get_or_init(|| ());
-        }
         if !instructions::is_name(&task.id) {
             return Err(refused(&Refused::TaskId(task.id.clone())));
         }
@@ -152,7 +149,8 @@ impl Executor for ProcessExecutor {
             Ok(None) | Err(shim::Error::Damaged { .. }) => self.instructions(task)?,
             Err(error) => return Err(failed(&error)),
         };
-        let process = Process::new(directory, instructions, self.config.clone());
+        let process =
+            Process::new(directory, instructions, self.config.clone(), self.removal.clone());
         Ok(Rc::new(ProcessController::new(process, ports::host_ports(task))))
     }
 
@@ -162,13 +160,13 @@ impl Executor for ProcessExecutor {
         known: BTreeSet<TaskId>,
     ) -> LocalBoxFuture<'static, Result<(), ExecutorError>> {
         let names = self.folder_names().map_err(|error| self.unreadable(&error));
-        let config = self.config.clone();
+        let (config, removal) = (self.config.clone(), self.removal.clone());
         Box::pin(async move {
             let unknown = names?.into_iter().filter(|name| !known.contains(&TaskId::from(&**name)));
             let processes: Vec<_> = unknown
                 .map(|name| {
                     let directory = TaskDirectory::new(config.folder.join(name));
-                    Process::found(directory, config.clone())
+                    Process::found(directory, config.clone(), removal.clone())
                 })
                 .collect();
             // All at once: each may take its grace period.

@@ -3,23 +3,35 @@
 //! What is true of a task lies in its directory; here is only what makes waiting possible. So
 //! a new value for a task that runs, or ran, takes over where the last one stopped.
 
-use std::{cell::RefCell, future::pending, io, process::Stdio, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, future::pending, io, rc::Rc, sync::Arc, time::Duration};
 
 use actors::agent::port::ExecutorError;
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::Pid,
+};
 use protocol::wire;
 use tokio::{net::unix::pipe, sync::Mutex, task::spawn_blocking, time::timeout};
 
 use super::{
-    Config, failed, instructions::GRACE_PERIOD_MS, leftovers::Leftovers, running_shim::RunningShim,
-    unable,
+    Config, failed, instructions::GRACE_PERIOD_MS, leftovers::Leftovers, removal::Removal,
+    running_shim::RunningShim, unable,
 };
 use crate::shim::{
     self, Claim, ControlGroup, Exit, Healthy, Instructions, NotStarted, Outcome, Record, Started,
-    TaskDirectory, boot_id, chain,
+    TaskDirectory, Ulimit, boot_id, chain,
 };
 
 /// How much longer than the grace period a shim may take, before it is taken to hang.
 const HANG: Duration = Duration::from_secs(10);
+
+/// The exit code of a program whose libraries cannot be loaded, and the one above which are those
+/// of programs that a signal has ended.
+const CANNOT_LOAD: i32 = 127;
+const SIGNALS: i32 = 128;
 
 /// Who may start the task, as far as that can be told.
 enum Claimed {
@@ -33,6 +45,7 @@ pub(super) struct Process {
     directory: TaskDirectory,
     instructions: Instructions,
     config: Rc<Config>,
+    removal: Removal,
     /// The shim, while it is known to run: spawned here, or adopted.
     shim: RefCell<Option<Rc<RunningShim>>>,
     /// Work on the directory goes on when whoever asked for it is gone; the next waits for it.
@@ -44,12 +57,14 @@ impl Process {
         directory: TaskDirectory,
         instructions: Instructions,
         config: Rc<Config>,
+        removal: Removal,
     ) -> Self {
-        Self { directory, instructions, config, shim: RefCell::default(), working: Arc::default() }
+        let (shim, working) = (RefCell::default(), Arc::default());
+        Self { directory, instructions, config, removal, shim, working }
     }
 
     /// A task of which nothing is known but its directory.
-    pub(super) fn found(directory: TaskDirectory, config: Rc<Config>) -> Self {
+    pub(super) fn found(directory: TaskDirectory, config: Rc<Config>, removal: Removal) -> Self {
         let name = directory.path().file_name().unwrap_or_default();
         let unknown = Instructions {
             task_id: name.to_string_lossy().into_owned(),
@@ -57,7 +72,7 @@ impl Process {
             ..Default::default()
         };
         let instructions = directory.read().ok().flatten().unwrap_or(unknown);
-        Self::new(directory, instructions, config)
+        Self::new(directory, instructions, config, removal)
     }
 
     pub(super) async fn prepare(&self) -> Result<(), ExecutorError> {
@@ -122,15 +137,13 @@ impl Process {
         }
         let exit = self.exit()?;
         if exit.is_some() {
+            self.tell_operator();
             // The shim may have been killed after it wrote the record.
             self.kill_leftovers(watched).await;
         }
         match exit {
             Some(Outcome::Code(0)) => Ok(()),
-            Some(Outcome::Code(code)) => {
-                self.tell_out_of_memory();
-                Err(ExecutorError::Exit { code, reason: None })
-            }
+            Some(Outcome::Code(code)) => Err(self.bad_exit(code)),
             Some(Outcome::NotStarted(failure)) => Err(start_failed(&failure)),
             Some(Outcome::Unhealthy(_)) => Err(unhealthy()),
             None => Err(self.lost(watched).await),
@@ -158,16 +171,10 @@ impl Process {
 
     pub(super) async fn remove(&self) -> Result<(), ExecutorError> {
         self.shutdown().await?;
-        let groups = self.control_groups();
-        self.work(move |directory| {
-            for group in groups {
-                if let Err(error) = group.remove() {
-                    tracing::warn!(group = group.directory, %error, "a control group is left");
-                }
-            }
-            directory.remove()
-        })
-        .await
+        let (groups, removal) = (self.control_groups(), self.removal.clone());
+        self.work(move |directory| removal.remove(directory, groups)).await?;
+        self.removal.try_again().await;
+        Ok(())
     }
 
     /// The groups that the task was started in; another daemon may have chosen other ones.
@@ -200,15 +207,11 @@ impl Process {
         let unable = |error: io::Error| {
             ExecutorError::Temporary(format!("the task's shim cannot be started: {error}"))
         };
-        let mut child = shim::command(&self.config.program, &self.directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(trouble)
-            .spawn()
-            .map_err(unable)?;
-        let shim = RunningShim::spawned(&child).map_err(|error| {
+        let pid = shim::spawn(&self.config.program, &self.directory, &trouble).map_err(unable)?;
+        let shim = RunningShim::spawned(pid).map_err(|error| {
             // One that nobody can watch must not start the task.
-            child.kill().and_then(|()| child.wait()).ok();
+            let child = Pid::from_raw(pid);
+            kill(child, Signal::SIGKILL).and_then(|()| waitpid(child, None)).ok();
             unable(error)
         })?;
         *self.shim.borrow_mut() = Some(Rc::new(shim));
@@ -251,6 +254,9 @@ impl Process {
             Err(error) => return error,
         };
         self.kill_leftovers(watched).await;
+        if !self.directory.exists() {
+            return ExecutorError::Failed("dockerexec: container destroyed".into());
+        }
         let trouble = self.directory.trouble().map(|text| format!(": {text}")).unwrap_or_default();
         ExecutorError::Failed(match claim {
             Some(Claimed::By(Claim { shim: Some(shim) }))
@@ -298,6 +304,13 @@ impl Process {
         }
     }
 
+    /// A program that cannot even be loaded says nothing itself, so what keeps it is said here.
+    fn bad_exit(&self, code: i32) -> ExecutorError {
+        let could_not_load = code == CANNOT_LOAD || code > SIGNALS;
+        let reason = could_not_load.then(|| Ulimit::tiny(&self.instructions.ulimits)).flatten();
+        ExecutorError::Exit { code, reason }
+    }
+
     fn exit(&self) -> Result<Option<Outcome>, ExecutorError> {
         match self.directory.read::<Exit>().map_err(|error| failed(&error))? {
             Some(Exit { outcome: None, .. }) => {
@@ -307,11 +320,14 @@ impl Process {
         }
     }
 
-    /// For an operator: the status of a task that ran out of memory says no more than its code.
-    fn tell_out_of_memory(&self) {
+    /// Logs what the status of a task that has ended does not say.
+    fn tell_operator(&self) {
+        let id = &self.instructions.task_id;
         if let Ok(Some(Exit { out_of_memory: true, .. })) = self.directory.read() {
-            let id = &self.instructions.task_id;
             tracing::warn!(task.id = id, "a task used all the memory that it may");
+        }
+        if let Some(trouble) = self.directory.trouble() {
+            tracing::warn!(task.id = id, trouble, "a task's shim had trouble");
         }
     }
 
@@ -325,9 +341,7 @@ impl Process {
             Outcome::NotStarted(failure) => Err(start_failed(&failure)),
             Outcome::Unhealthy(_) => Err(unhealthy()),
             // A task that nobody has seen healthy never ran.
-            Outcome::Code(code) if checked && code != 0 => {
-                Err(ExecutorError::Exit { code, reason: None })
-            }
+            Outcome::Code(code) if checked && code != 0 => Err(self.bad_exit(code)),
             Outcome::Code(_) => Ok(()),
         }))
     }

@@ -4,7 +4,6 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    process::Child,
 };
 
 use rustix::{
@@ -23,8 +22,7 @@ pub(super) struct RunningShim {
 
 impl RunningShim {
     /// Takes over a child that has just been spawned.
-    pub(super) fn spawned(child: &Child) -> io::Result<Self> {
-        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    pub(super) fn spawned(pid: i32) -> io::Result<Self> {
         let process = shim::open(pid)?.ok_or(Errno::SRCH)?;
         Self::hold(process)
     }

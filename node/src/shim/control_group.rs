@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, DirEntry},
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -25,11 +25,21 @@ const PROCESSES: &str = "cgroup.procs";
 const MEMORY_EVENTS: [&str; 2] = ["memory.events", "memory.oom_control"];
 const OOM_KILLS: &str = "oom_kill";
 
+/// What only groups have that count what is below them as their own: those that count processes,
+/// and all of version 2.
+const COUNTERS: [&str; 2] = ["pids.current", "cgroup.controllers"];
+
+/// The group of a task's health checks.
+const CHECKS: &str = "checks";
+
 /// How often a group is looked through for processes to kill: they may start others meanwhile.
 const PASSES_MAX: usize = 50;
 
 /// How often a group is tried to be removed. One whose last process has only just ended refuses.
 const REMOVALS_MAX: usize = 50;
+
+/// How many groups of one task are looked at. With more, some are left for the next time.
+const BELOW_MAX: usize = 10_000;
 
 /// How long to wait before a group is looked at again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -81,6 +91,30 @@ impl ControlGroup {
         Ok(())
     }
 
+    /// Makes the group below for the checks of a task's health, so that what they leave behind can
+    /// be told from the task. What they use still counts as the task's.
+    pub(super) fn create_for_checks(&self) -> Result<Self, Error> {
+        let checks = self.below(CHECKS);
+        checks.create()?;
+        Ok(checks)
+    }
+
+    /// The group that a check of the task's health joins instead.
+    pub(super) fn of_checks(&self) -> Self {
+        let checks = self.below(CHECKS);
+        if Path::new(&checks.directory).exists() { checks } else { self.clone() }
+    }
+
+    /// Returns whether processes are counted here in groups below as well.
+    pub(super) fn counts_below(&self) -> bool {
+        COUNTERS.iter().any(|file| self.file(file).exists())
+    }
+
+    fn below(&self, name: &str) -> Self {
+        let directory = self.file(name).to_string_lossy().into_owned();
+        Self { directory, settings: Vec::new() }
+    }
+
     /// Moves this process into the group.
     pub(super) fn join(&self) -> Result<(), Error> {
         let path = self.file(PROCESSES);
@@ -99,52 +133,83 @@ impl ControlGroup {
             .any(|events| counter(&events, OOM_KILLS) > 0)
     }
 
-    /// Kills every process in the group, and returns when they have ended. What cannot be killed is
-    /// left.
+    /// Kills every process in the group and below it, and returns when they have ended. What cannot
+    /// be killed is left.
     pub fn kill(&self) {
-        let all_at_once = self.file("cgroup.kill");
-        let at_once = all_at_once.exists() && fs::write(&all_at_once, "1").is_ok();
         for _ in 0..PASSES_MAX {
-            let found = self.processes();
-            if found.is_empty() {
+            if self.processes().is_empty() {
                 return;
             }
-            if at_once {
-                sleep(PAUSE);
-                continue;
+            self.kill_now();
+            sleep(PAUSE);
+        }
+    }
+
+    /// Has every process in the group and below it killed, and does not wait for their ends.
+    pub fn kill_now(&self) {
+        let all_at_once = self.file("cgroup.kill");
+        if all_at_once.exists() && fs::write(&all_at_once, "1").is_ok() {
+            return;
+        }
+        let mut killed = BTreeSet::new();
+        for _ in 0..PASSES_MAX {
+            // Whoever is killed starts no other process: when all that are found have been, all
+            // there are have been.
+            let found = &self.processes() - &killed;
+            if found.is_empty() {
+                return;
             }
             let opened: Vec<_> =
                 found.iter().filter_map(|pid| Some((*pid, open(*pid).ok().flatten()?))).collect();
             // Looked at again: what was opened may have got the number of one that is gone.
             let still = self.processes();
-            let killed = opened
-                .iter()
-                .filter(|(pid, _)| still.contains(pid))
-                .filter(|(_, process)| pidfd_send_signal(process, Signal::KILL).is_ok())
-                .count();
-            if killed == 0 {
-                return;
+            for (pid, process) in opened.into_iter().filter(|(pid, _)| still.contains(pid)) {
+                pidfd_send_signal(process, Signal::KILL).ok();
+                killed.insert(pid);
             }
-            sleep(PAUSE);
         }
     }
 
-    /// Removes the group. One that is gone is success.
+    /// Removes the group with those below it. One that is gone is success.
     pub fn remove(&self) -> io::Result<()> {
-        let mut removed = Ok(());
-        for _ in 0..REMOVALS_MAX {
-            removed = fs::remove_dir(&self.directory);
-            match &removed {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        for _ in 1..REMOVALS_MAX {
+            match self.remove_now() {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => sleep(PAUSE),
-                Ok(()) | Err(_) => return removed,
+                removed => return removed,
             }
         }
-        removed
+        self.remove_now()
+    }
+
+    /// Removes the group with those below it, unless somebody is in one.
+    pub fn remove_now(&self) -> io::Result<()> {
+        let remove = |directory| match fs::remove_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        self.directories().iter().rev().try_for_each(remove)
     }
 
     fn processes(&self) -> BTreeSet<i32> {
-        numbers(&fs::read(self.file(PROCESSES)).unwrap_or_default())
+        let list = |directory: PathBuf| fs::read(directory.join(PROCESSES)).unwrap_or_default();
+        self.directories().into_iter().flat_map(|directory| numbers(&list(directory))).collect()
+    }
+
+    /// Its directory and those of the groups below it, which a task may make; parents come first.
+    fn directories(&self) -> Vec<PathBuf> {
+        let mut found = vec![PathBuf::from(&self.directory)];
+        let mut looked_at = 0;
+        while let Some(directory) = found.get(looked_at).filter(|_| found.len() < BELOW_MAX) {
+            // Nothing below anything else is ours.
+            let is_group = directory.join(PROCESSES).exists();
+            let entries = is_group.then(|| fs::read_dir(directory)).into_iter().flatten();
+            let is_folder = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let below = entries.flatten().flatten().filter(is_folder);
+            let below: Vec<_> = below.map(|entry| entry.path()).collect();
+            found.extend(below);
+            looked_at += 1;
+        }
+        found
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -255,29 +320,45 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_a_group_is_killed() {
+    fn whatever_is_in_a_group_and_below_is_killed() {
         let groups = real_groups();
         if groups.is_empty() {
             println!("not run: this machine lets us make no control groups");
         }
         for group in groups {
-            let mut shell = Command::new("sh")
-                .args(["-c", "read go; sleep 1000 & sleep 1000; exit"])
-                .stdin(Stdio::piped())
-                .spawn()
-                .unwrap();
-            fs::write(group.file(PROCESSES), shell.id().to_string()).unwrap();
-            shell.stdin.take().unwrap().write_all(b"go\n").unwrap();
+            let below = Path::new(&group.directory).join("below/deeper");
+            fs::create_dir_all(&below).unwrap();
+            let mut shells = [Path::new(&group.directory), &below].map(|directory| {
+                let mut shell = Command::new("sh")
+                    .args(["-c", "read go; sleep 1000 & sleep 1000; exit"])
+                    .stdin(Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                fs::write(directory.join(PROCESSES), shell.id().to_string()).unwrap();
+                shell.stdin.take().unwrap().write_all(b"go\n").unwrap();
+                shell
+            });
             let end = clock::monotonic() + Duration::from_secs(30);
-            while group.processes().len() < 3 {
+            while group.processes().len() < 6 {
                 assert!(clock::monotonic() < end, "they start");
                 yield_now();
             }
+            assert!(group.remove_now().is_err(), "somebody is in it");
             group.kill();
-            assert_eq!(shell.wait().unwrap().signal(), Some(9), "{group:?}");
+            for shell in &mut shells {
+                assert_eq!(shell.wait().unwrap().signal(), Some(9), "{group:?}");
+            }
             group.remove().unwrap();
             assert!(!Path::new(&group.directory).exists());
         }
+    }
+
+    #[test]
+    fn folders_that_are_no_groups_are_left() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("below")).unwrap();
+        group(folder.path()).remove_now().unwrap_err();
+        assert!(folder.path().join("below").exists());
     }
 
     proptest! {

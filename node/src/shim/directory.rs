@@ -10,7 +10,7 @@ use std::{
 
 use nix::{errno::Errno, sys::stat::Mode, unistd::mkfifo};
 
-use super::record::{self, Claim, Damaged, Exit, Record};
+use super::record::{self, Claim, Damaged, Exit, Instructions, Record};
 
 const STARTING: &str = "starting";
 const OUTPUT: &str = "output";
@@ -93,7 +93,20 @@ impl TaskDirectory {
 
     /// Removes it with everything in it. Nothing there is success.
     pub fn remove(&self) -> Result<(), Error> {
-        match self.remove_claim_last() {
+        // The claim comes last: a removal that a crash has cut short must not let the task be
+        // started again.
+        self.removed(
+            self.remove_all_but(&[Claim::FILE]).and_then(|()| fs::remove_dir_all(&self.path)),
+        )
+    }
+
+    /// Removes what is of no use any more when only control groups are left of the task.
+    pub fn strip(&self) -> Result<(), Error> {
+        self.removed(self.remove_all_but(&[Claim::FILE, Instructions::FILE]))
+    }
+
+    fn removed(&self, result: io::Result<()>) -> Result<(), Error> {
+        match result {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(Error::Failed { verb: "removed", path: self.path.clone(), source })
             }
@@ -101,17 +114,16 @@ impl TaskDirectory {
         }
     }
 
-    /// A removal that a crash has cut short must not let the task be started again.
-    fn remove_claim_last(&self) -> io::Result<()> {
+    fn remove_all_but(&self, kept: &[&str]) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 fs::remove_dir_all(entry.path())?;
-            } else if entry.file_name() != Claim::FILE {
+            } else if kept.iter().all(|kept| entry.file_name() != *kept) {
                 fs::remove_file(entry.path())?;
             }
         }
-        fs::remove_dir_all(&self.path)
+        Ok(())
     }
 
     /// Reads a record; none when it was never written.

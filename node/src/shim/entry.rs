@@ -1,19 +1,18 @@
 //! From the shim's child to the task's program: everything that a process can only do to
 //! itself, and then exec.
 //!
-//! Its standard input is the way to say what went wrong; the exec closes it, and that silence
-//! means success.
+//! Its standard input is the way to say how it fares (`report`); the exec closes it.
 
 use std::{
-    convert::Infallible,
     env, error,
+    fmt::Display,
     fs::File,
-    io::{self, Write},
+    io,
     os::{
         fd::AsFd,
         unix::process::{CommandExt, parent_id},
     },
-    process::{Command, Stdio, exit},
+    process::{self, Command, exit},
 };
 
 use nix::{
@@ -22,14 +21,16 @@ use nix::{
         signal::SigSet,
         stat::{Mode, umask},
     },
-    unistd::setsid,
+    unistd::{dup2_stdin, setsid},
 };
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::{
-    chain,
+    CHECK_VARIABLE, chain,
     directory::TaskDirectory,
-    record::{self, Claim, Instructions, NotStarted},
+    record::{Instructions, NotStarted},
+    report,
+    ulimit::Ulimit,
     user::Rights,
 };
 
@@ -41,18 +42,37 @@ const CANNOT_RUN: i32 = 126;
 const REASON_CHARACTERS_MAX: usize = 500;
 
 /// Becomes the task's program, or a check of its health: another program in its place.
-pub(super) fn run(directory: &TaskDirectory, check: bool) -> ! {
+///
+/// A failed check of which the machine is innocent is reported by the exit code alone, as if its
+/// program had run.
+pub(super) fn run(directory: &TaskDirectory, shim: Option<u32>, check: bool) -> ! {
     // The exec must not inherit it, and its own standard input takes its place.
     let Ok(report) = io::stdin().as_fd().try_clone_to_owned() else { exit(CANNOT_RUN) };
-    let Err(failure) = become_task(directory, check);
-    File::from(report).write_all(&record::seal(&failure)).ok();
+    let mut report = File::from(report);
+    let failure = match prepare(directory, shim, check) {
+        Ok(mut command) => {
+            report::ready(&mut report).ok();
+            let error = command.exec();
+            let failure = cannot_exec(&command, &error);
+            if check && !is_trouble(&error) {
+                exit(failure.code)
+            }
+            failure
+        }
+        Err(failure) => failure,
+    };
+    report::failed(&mut report, &failure).ok();
     exit(failure.code)
 }
 
-fn become_task(directory: &TaskDirectory, check: bool) -> Result<Infallible, NotStarted> {
+/// Does everything but the exec.
+fn prepare(
+    directory: &TaskDirectory,
+    shim: Option<u32>,
+    check: bool,
+) -> Result<Command, NotStarted> {
     let instructions = directory.read::<Instructions>().map_err(|error| cannot_run(&error))?;
     let instructions = instructions.ok_or_else(|| not_started(CANNOT_RUN, "no instructions"))?;
-    let claim = directory.read::<Claim>().map_err(|error| cannot_run(&error))?;
     let failed = |verb: &'static str| {
         move |errno: Errno| not_started(CANNOT_RUN, &format!("{verb}: {}", errno.desc()))
     };
@@ -62,18 +82,25 @@ fn become_task(directory: &TaskDirectory, check: bool) -> Result<Infallible, Not
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     // While this process has the daemon's rights: the task's may not be enough.
     for group in &instructions.control_groups {
-        group.join().map_err(|error| cannot_run(&error))?;
+        let joined = if check { group.of_checks().join() } else { group.join() };
+        joined.map_err(|error| cannot_run(&error))?;
     }
     let rights = Rights::look_up(&instructions.user, &instructions.groups)
         .map_err(|error| cannot_run(&error))?;
+    if !check {
+        rights.take_output().map_err(|error| cannot_run(&error))?;
+    }
+    let command = command(&instructions, check);
+    File::open("/dev/null")
+        .and_then(|nothing| Ok(dup2_stdin(nothing)?))
+        .map_err(|error| cannot_run(&error))?;
+    // Behind everything that needs a file or more than a little memory: the limits may leave
+    // none. Before the rights: to raise a limit the task's may not be enough.
     for limit in &instructions.ulimits {
         limit.set().map_err(|errno| {
             let reason = format!("setting ulimit {}: {}", limit.name, errno.desc());
             not_started(CANNOT_RUN, &reason)
         })?;
-    }
-    if !check {
-        rights.take_output().map_err(|error| cannot_run(&error))?;
     }
     rights.take().map_err(|error| cannot_run(&error))?;
     env::set_current_dir(&instructions.directory).map_err(|error| {
@@ -84,13 +111,24 @@ fn become_task(directory: &TaskDirectory, check: bool) -> Result<Infallible, Not
     // request is not told of, so it is looked at afterwards.
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| cannot_run(&io::Error::from(error)))?;
-    let shim = claim.and_then(|claim| claim.shim).map(|shim| shim.pid);
-    if shim.and_then(|pid| u32::try_from(pid).ok()) != Some(parent_id()) {
+    if shim != Some(parent_id()) {
         return Err(not_started(CANNOT_RUN, "the shim is gone"));
     }
-    let error = command(&instructions, check).exec();
+    Ok(command)
+}
+
+fn cannot_exec(command: &Command, error: &io::Error) -> NotStarted {
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
-    Err(not_started(code, &format!("exec: {:?}: {}", instructions.program, text(&error))))
+    not_started(code, &format!("exec: {:?}: {}", command.get_program(), text(error)))
+}
+
+/// Returns whether an exec failed for want of something that the machine may have in a moment.
+fn is_trouble(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        number,
+        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO)
+    )
 }
 
 fn command(instructions: &Instructions, check: bool) -> Command {
@@ -100,14 +138,23 @@ fn command(instructions: &Instructions, check: bool) -> Command {
         None => (&instructions.program, &instructions.arguments[..]),
     };
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).env_clear();
+    command.args(arguments).env_clear();
     command.envs(instructions.environment.iter().filter_map(|entry| entry.split_once('=')));
+    if check {
+        command.env(CHECK_VARIABLE, process::id().to_string());
+    }
     command
 }
 
 /// Makes a failure of what is common to all programs.
 pub(super) fn cannot_run(error: &dyn error::Error) -> NotStarted {
     not_started(CANNOT_RUN, &chain(error))
+}
+
+/// Makes a failure of an entry that was ended before it could say anything.
+pub(super) fn ended_silently(end: &dyn Display, ulimits: &[Ulimit]) -> NotStarted {
+    let cause = Ulimit::tiny(ulimits).map(|text| format!(": {text}")).unwrap_or_default();
+    not_started(CANNOT_RUN, &format!("ended before its program ran ({end}){cause}"))
 }
 
 fn not_started(code: i32, reason: &str) -> NotStarted {

@@ -31,6 +31,9 @@ pub struct HealthCheck {
 /// Longer periods are cut: longer ones cannot be added to the time.
 const PERIOD_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Shorter intervals are stretched: a check that cannot begin must not be tried without a pause.
+const PERIOD_MIN: Duration = Duration::from_millis(1);
+
 /// What to do about a task's health now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Due {
@@ -42,13 +45,31 @@ pub(super) enum Due {
     Kill,
 }
 
+/// How a check ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// Its command says that the task is healthy.
+    Succeeded,
+    /// Its command says that it is not, or cannot be run.
+    Failed,
+    /// The machine did not let it begin, which says nothing about the task.
+    NeverBegun,
+}
+
+impl Ended {
+    #[cfg(test)]
+    fn of(succeeded: bool) -> Self {
+        if succeeded { Self::Succeeded } else { Self::Failed }
+    }
+}
+
 /// What a check has shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Finding {
     /// The task is healthy.
     Healthy,
-    /// It may be unhealthy; that is not decided.
-    Failing,
+    /// Nothing is decided.
+    Open,
     /// The task is to be ended.
     Unhealthy,
 }
@@ -104,7 +125,7 @@ impl Health {
         } else {
             self.check.interval_ms
         };
-        self.phase = Phase::Waiting { until: now + period(pause) };
+        self.phase = Phase::Waiting { until: now + period(pause).max(PERIOD_MIN) };
     }
 
     /// Returns what to do now; a check that is to begin has begun, one to be killed is.
@@ -125,29 +146,31 @@ impl Health {
         }
     }
 
-    /// Takes the end of a check that has begun.
-    pub(super) fn ended(&mut self, succeeded: bool, now: Instant) -> Finding {
+    /// Takes the end of the check that was due. One that could not begin is due again after the
+    /// usual interval, and is neither a success nor a failure.
+    pub(super) fn ended(&mut self, ended: Ended, now: Instant) -> Finding {
         let in_time = match self.phase {
             Phase::Checking { .. } => true,
             Phase::Killing => false,
-            Phase::Waiting { .. } | Phase::Over => return Finding::Failing,
+            Phase::Waiting { .. } | Phase::Over => return Finding::Open,
         };
         let was_starting = self.is_starting(now);
-        if succeeded && in_time {
-            self.failures = 0;
-            self.healthy = true;
-            self.wait(now);
-            return Finding::Healthy;
-        }
-        if !was_starting {
-            self.failures += 1;
+        match ended {
+            Ended::Succeeded if in_time => {
+                self.failures = 0;
+                self.healthy = true;
+                self.wait(now);
+                return Finding::Healthy;
+            }
+            Ended::Succeeded | Ended::Failed if !was_starting => self.failures += 1,
+            Ended::Succeeded | Ended::Failed | Ended::NeverBegun => {}
         }
         if self.failures >= self.check.retries.max(1) {
             self.phase = Phase::Over;
             return Finding::Unhealthy;
         }
         self.wait(now);
-        Finding::Failing
+        Finding::Open
     }
 }
 
@@ -202,7 +225,7 @@ mod tests {
                 self.due(before, Some(Due::Wait(self.at(due))));
             }
             self.due(due, Some(Due::Begin));
-            assert_eq!(self.health.ended(succeeded, self.at(due)), expected);
+            assert_eq!(self.health.ended(Ended::of(succeeded), self.at(due)), expected);
         }
     }
 
@@ -212,18 +235,18 @@ mod tests {
         course.check(30, true, Finding::Healthy);
         course.check(60, true, Finding::Healthy);
         course.due(90, Some(Due::Begin));
-        course.health.ended(true, course.at(97));
+        course.health.ended(Ended::Succeeded, course.at(97));
         course.check(127, true, Finding::Healthy);
     }
 
     #[test]
     fn failures_in_a_row_make_a_task_unhealthy() {
         let mut course = Course::new(check());
-        course.check(30, false, Finding::Failing);
-        course.check(60, false, Finding::Failing);
+        course.check(30, false, Finding::Open);
+        course.check(60, false, Finding::Open);
         course.check(90, true, Finding::Healthy);
-        course.check(120, false, Finding::Failing);
-        course.check(150, false, Finding::Failing);
+        course.check(120, false, Finding::Open);
+        course.check(150, false, Finding::Open);
         course.check(180, false, Finding::Unhealthy);
         course.due(10_000, None);
     }
@@ -236,15 +259,44 @@ mod tests {
         course.due(40, Some(Due::Kill));
         course.due(41, None);
         // It may have ended well just before it was killed.
-        assert_eq!(course.health.ended(true, course.at(42)), Finding::Unhealthy);
+        assert_eq!(course.health.ended(Ended::Succeeded, course.at(42)), Finding::Unhealthy);
+    }
+
+    #[test]
+    fn a_check_that_could_not_begin_neither_counts_nor_clears() {
+        let mut course = Course::new(HealthCheck { retries: 2, ..check() });
+        let refused = |course: &mut Course, due| {
+            course.due(due, Some(Due::Begin));
+            let found = course.health.ended(Ended::NeverBegun, course.at(due));
+            assert_eq!(found, Finding::Open);
+            course.due(due, Some(Due::Wait(course.at(due + 30))));
+        };
+        course.check(30, false, Finding::Open);
+        refused(&mut course, 60);
+        refused(&mut course, 90);
+        course.due(120, Some(Due::Begin));
+        course.due(130, Some(Due::Kill));
+        let hung = course.health.ended(Ended::NeverBegun, course.at(130));
+        assert_eq!(hung, Finding::Open, "it was killed before its command ran");
+        course.check(160, false, Finding::Unhealthy);
+    }
+
+    #[test]
+    fn there_is_a_pause_between_two_checks_whatever_the_interval() {
+        let mut course = Course::new(HealthCheck { interval_ms: 0, ..check() });
+        for due in 1..=10 {
+            course.due(due, Some(Due::Begin));
+            course.health.ended(Ended::NeverBegun, course.at(due));
+            course.due(due, Some(Due::Wait(course.at(due + 1))));
+        }
     }
 
     #[test]
     fn failures_while_starting_do_not_count() {
         let mut course = Course::new(HealthCheck { start_period_ms: 12, retries: 2, ..check() });
-        course.check(5, false, Finding::Failing);
-        course.check(10, false, Finding::Failing);
-        course.check(15, false, Finding::Failing);
+        course.check(5, false, Finding::Open);
+        course.check(10, false, Finding::Open);
+        course.check(15, false, Finding::Open);
         course.check(45, false, Finding::Unhealthy);
     }
 
@@ -261,7 +313,7 @@ mod tests {
         course.due(30, Some(Due::Begin));
         course.health.end();
         course.due(1000, None);
-        assert_eq!(course.health.ended(false, course.at(1000)), Finding::Failing);
+        assert_eq!(course.health.ended(Ended::Failed, course.at(1000)), Finding::Open);
     }
 
     proptest! {
@@ -279,7 +331,7 @@ mod tests {
             for succeeded in ends {
                 match health.due(now) {
                     Some(Due::Wait(until)) => now = until,
-                    Some(Due::Begin) => drop(health.ended(succeeded, now)),
+                    Some(Due::Begin) => drop(health.ended(Ended::of(succeeded), now)),
                     Some(Due::Kill) | None => {}
                 }
             }

@@ -6,6 +6,7 @@
 //! task's directory, so that neither shows the task's arguments in a list of processes. There
 //! is no runtime here, and one thread.
 
+mod check;
 mod clock;
 mod control_group;
 mod directory;
@@ -15,6 +16,7 @@ mod output;
 mod process;
 mod pump;
 mod record;
+mod report;
 mod rotation;
 mod supervise;
 mod ulimit;
@@ -22,19 +24,28 @@ mod user;
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
-    fs,
+    ffi::CString,
+    fs::{self, File},
     io::{self, Write},
-    os::unix::{ffi::OsStrExt, process::CommandExt},
+    os::{
+        fd::AsRawFd,
+        unix::{ffi::OsStrExt, process::CommandExt},
+    },
     path::Path,
     process::{Command, exit},
+};
+
+use nix::{
+    fcntl::OFlag,
+    spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn},
+    sys::{signal::SigSet, stat::Mode},
 };
 
 pub use control_group::{ControlGroup, Setting};
 pub use directory::{Error, TaskDirectory};
 pub use health::HealthCheck;
 pub use output::{DamagedLine, Line, Stream};
-pub use process::{ProcessIdentity, Stat, boot_id, open, processes};
+pub use process::{ProcessIdentity, Stat, boot_id, carries, open, processes};
 pub use record::{
     Claim, Damaged, Exit, Healthy, Instructions, NotStarted, Outcome, Record, Started,
 };
@@ -44,6 +55,9 @@ pub use ulimit::Ulimit;
 /// Set in the environment of a task, with its id, and inherited by everything it starts.
 pub const TASK_ID_VARIABLE: &str = "SWARM_TASK_ID";
 
+/// Set in the environment of a health check, with its process id, and inherited likewise.
+const CHECK_VARIABLE: &str = "SWARM_HEALTH_CHECK";
+
 /// What a shim obeys: stop the task. Not SIGTERM, which shutdowns and service managers send to
 /// every process at once.
 pub const STOP_REQUEST: Signal = Signal::USR1;
@@ -52,7 +66,7 @@ pub const STOP_REQUEST: Signal = Signal::USR1;
 const SHIM: &str = "task-shim";
 const ENTRY: &str = "task-entry";
 
-/// What follows the directory when an entry is to become a health check of the task.
+/// What follows when an entry is to become a health check of the task.
 const CHECK: &str = "check";
 
 /// Returns whether this process has been started as the shim or the entry of a task.
@@ -67,7 +81,8 @@ pub fn main() -> ! {
     let name = arguments.next().unwrap_or_default();
     let directory = TaskDirectory::new(arguments.next().unwrap_or_default().into());
     if name == ENTRY {
-        entry::run(&directory, arguments.next().is_some_and(|what| what == CHECK));
+        let shim = arguments.next().and_then(|number| number.to_str()?.parse().ok());
+        entry::run(&directory, shim, arguments.next().is_some_and(|what| what == CHECK));
     }
     let Err(error) = supervise::run(&directory) else { exit(0) };
     // Standard error is the file `trouble` of the task; there is nobody else to tell.
@@ -75,10 +90,22 @@ pub fn main() -> ! {
     exit(1)
 }
 
-/// Returns the command that runs `program` as the shim of the task in `directory`, with nothing
-/// of the caller's environment.
-pub fn command(program: &Path, directory: &TaskDirectory) -> Command {
-    role(program.as_os_str(), SHIM, directory)
+/// Starts `program` as the shim of the task in `directory`, and returns its process id. It gets
+/// nothing of the caller's environment, and every signal has its usual meaning: one that the caller
+/// was told to ignore would stay ignored in the shim, which must hear of its task's end, and in
+/// the task. What the shim has to say before it dies goes to `trouble`.
+pub fn spawn(program: &Path, directory: &TaskDirectory, trouble: &File) -> io::Result<i32> {
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+    attributes.set_sigdefault(&SigSet::all())?;
+    let mut files = PosixSpawnFileActions::init()?;
+    for standard in [0, 1] {
+        files.add_open(standard, "/dev/null", OFlag::O_RDWR, Mode::empty())?;
+    }
+    files.add_dup2(trouble.as_raw_fd(), 2)?;
+    let arguments = [CString::new(SHIM)?, CString::new(directory.path().as_os_str().as_bytes())?];
+    let environment: [CString; 0] = [];
+    Ok(posix_spawn(program, &files, &attributes, &arguments, &environment)?.as_raw())
 }
 
 /// Returns whether a process is the shim of the task in `directory`.
@@ -89,9 +116,12 @@ pub fn serves(pid: i32, directory: &Path) -> bool {
     words.next() == Some(SHIM.as_bytes()) && words.next() == Some(directory)
 }
 
-fn role(program: &OsStr, name: &str, directory: &TaskDirectory) -> Command {
-    let mut command = Command::new(program);
-    command.arg0(name).arg(OsString::from(directory.path())).env_clear().current_dir("/");
+/// Returns the command for a child of this shim that becomes a program of the task. It is told
+/// whose child it is: a shim that dies before it can look must not leave it behind.
+fn entry(directory: &TaskDirectory, task_id: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(ENTRY).arg(directory.path()).arg(std::process::id().to_string());
+    command.env_clear().env(TASK_ID_VARIABLE, task_id);
     command
 }
 

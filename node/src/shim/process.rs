@@ -129,6 +129,13 @@ pub fn processes() -> io::Result<Vec<Stat>> {
     Ok(found)
 }
 
+/// Returns whether a process was started with this variable in its environment.
+pub fn carries(pid: i32, variable: &str, value: &str) -> bool {
+    let expected = format!("{variable}={value}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|entry| entry == expected.as_bytes())
+}
+
 /// Returns what tells this start of the machine from every other.
 pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())

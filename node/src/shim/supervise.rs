@@ -2,10 +2,11 @@
 //! how it ended, and leave no process behind.
 
 use std::{
+    env,
     fs::{self, File},
-    io::{self, Read, pipe},
+    io::{self, pipe},
     os::fd::AsFd,
-    process::Stdio,
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -28,15 +29,18 @@ use rustix::{
 };
 
 use super::{
-    CHECK, ENTRY, STOP_REQUEST, TASK_ID_VARIABLE, clock,
+    STOP_REQUEST,
+    check::{Check, Trouble},
+    clock,
     control_group::ControlGroup,
     directory::{Error, TaskDirectory},
-    entry::cannot_run,
-    health::{Due, Finding, Health},
+    entry,
+    entry::{cannot_run, ended_silently},
+    health::{Due, Ended, Finding, Health},
     process::{ProcessIdentity, processes},
     pump::Pump,
-    record::{self, Claim, Exit, Healthy, Instructions, NotStarted, Outcome, Started},
-    role,
+    record::{Claim, Exit, Healthy, Instructions, NotStarted, Outcome, Started},
+    report::Report,
     rotation::{Limits, OutputFiles},
 };
 
@@ -58,6 +62,8 @@ const EXIT_ATTEMPTS: usize = 60;
 pub(super) fn run(directory: &TaskDirectory) -> Result<(), Error> {
     let system = |verb| move |source| Error::System { verb, source };
     close_inherited().map_err(system("close what it inherited"))?;
+    // No folder of whoever started the daemon is kept in use.
+    env::set_current_dir("/").map_err(system("leave its folder"))?;
     let signals = block_signals().map_err(system("take its signals"))?;
     setsid().map_err(|errno| system("begin a session")(errno.into()))?;
     set_child_subreaper(Some(getpid())).map_err(|errno| system("become a reaper")(errno.into()))?;
@@ -123,22 +129,24 @@ fn start(
     }
     let (stdout, stdout_end) = pipe().map_err(refused)?;
     let (stderr, stderr_end) = pipe().map_err(refused)?;
-    let (mut report, report_end) = pipe().map_err(refused)?;
-    let child = role("/proc/self/exe".as_ref(), ENTRY, directory)
-        .env(TASK_ID_VARIABLE, &instructions.task_id)
+    let (report, report_end) = pipe().map_err(refused)?;
+    let mut child = entry(directory, &instructions.task_id)
         .stdin(Stdio::from(report_end))
         .stdout(Stdio::from(stdout_end))
         .stderr(Stdio::from(stderr_end))
         .spawn()
         .map_err(refused)?;
-    let mut failure = Vec::new();
-    report.read_to_end(&mut failure).map_err(refused)?;
-    if !failure.is_empty() {
-        return Err(record::open(&failure).unwrap_or_else(|error| cannot_run(&error)));
+    match Report::read(report).map_err(refused)? {
+        Report::Begun => {}
+        Report::Failed(failure) => return Err(failure),
+        Report::Silent => {
+            let end = child.wait().map_err(refused)?;
+            return Err(ended_silently(&end, &instructions.ulimits));
+        }
     }
     let task = Task {
         main: Pid::from_child(&child),
-        stop_signal: Signal::from_named_raw(instructions.stop_signal).unwrap_or(Signal::TERM),
+        stop_signal: instructions.stop_signal,
         grace_period: Duration::from_millis(instructions.grace_period_ms).min(GRACE_PERIOD_MAX),
         stop: Stop::NotAsked,
         task_id: instructions.task_id.clone(),
@@ -148,6 +156,7 @@ fn start(
             .clone()
             .map(|check| Health::begin(check, clock::monotonic())),
         checking: None,
+        trouble: Trouble::default(),
         unhealthy: false,
         starting: None,
         signals,
@@ -196,14 +205,16 @@ struct Task {
     /// Not reaped before its end is known, so the number means this process and no other. It
     /// leads a session and a group of its own.
     main: Pid,
-    stop_signal: Signal,
+    stop_signal: i32,
     grace_period: Duration,
     stop: Stop,
     task_id: String,
     control_groups: Vec<ControlGroup>,
     health: Option<Health>,
     /// The check that runs.
-    checking: Option<Pid>,
+    checking: Option<Check>,
+    /// What is said about checks that cannot begin.
+    trouble: Trouble,
     /// Whether its health is why it ends.
     unhealthy: bool,
     /// Held open while the start is not decided.
@@ -250,7 +261,7 @@ impl Task {
         match self.stop {
             Stop::NotAsked if asked => {
                 self.health.iter_mut().for_each(Health::end);
-                kill_process_group(self.main, self.stop_signal).ok();
+                self.ask_to_stop();
                 self.stop = Stop::Grace(clock::monotonic() + self.grace_period);
             }
             Stop::Grace(end) if end <= clock::monotonic() => {
@@ -258,6 +269,21 @@ impl Task {
                 self.stop = Stop::Killed;
             }
             Stop::NotAsked | Stop::Grace(_) | Stop::Killed => {}
+        }
+    }
+
+    /// Sends the task its stop signal. No safe call sends a real-time signal, but a shell does; the
+    /// main process is not reaped meanwhile, so its number is not another's.
+    fn ask_to_stop(&self) {
+        match Signal::from_named_raw(self.stop_signal) {
+            Some(signal) => drop(kill_process_group(self.main, signal)),
+            None => {
+                let line = format!("kill -{} -{}", self.stop_signal, self.main.as_raw_pid());
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &line]).env_clear();
+                // The shim's standard error is the task's `trouble`.
+                shell.stdin(Stdio::null()).stdout(Stdio::null()).status().ok();
+            }
         }
     }
 
@@ -277,38 +303,40 @@ impl Task {
                 Due::Wait(until) => return Some(until),
                 Due::Begin => match self.begin_check(directory) {
                     Ok(check) => self.checking = Some(check),
-                    Err(_) => self.take_finding(directory, false),
-                },
-                Due::Kill => {
-                    // Both: it leads a group of its own, or does not yet.
-                    if let Some(check) = self.checking {
-                        kill_process_group(check, Signal::KILL).ok();
-                        kill_process(check, Signal::KILL).ok();
+                    Err(error) => {
+                        self.trouble.tell(&error);
+                        self.take_finding(directory, Ended::NeverBegun);
                     }
-                }
+                },
+                Due::Kill => self.checking.iter().for_each(Check::kill),
             }
         }
     }
 
-    fn begin_check(&self, directory: &TaskDirectory) -> io::Result<Pid> {
-        let child = role("/proc/self/exe".as_ref(), ENTRY, directory)
-            .arg(CHECK)
-            .env(TASK_ID_VARIABLE, &self.task_id)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Pid::from_child(&child))
+    fn begin_check(&self, directory: &TaskDirectory) -> io::Result<Check> {
+        Check::begin(directory, &self.task_id, &self.control_groups)
     }
 
-    fn take_finding(&mut self, directory: &TaskDirectory, succeeded: bool) {
+    fn end_check(&mut self, directory: &TaskDirectory, check: Check, status: WaitStatus) {
+        check.sweep(self.main);
+        let ended = check.ended(status).unwrap_or_else(|error| {
+            self.trouble.tell(&error);
+            Ended::NeverBegun
+        });
+        if ended != Ended::NeverBegun {
+            self.trouble.is_over();
+        }
+        self.take_finding(directory, ended);
+    }
+
+    fn take_finding(&mut self, directory: &TaskDirectory, ended: Ended) {
         let Some(health) = &mut self.health else { return };
-        match health.ended(succeeded, clock::monotonic()) {
+        match health.ended(ended, clock::monotonic()) {
             // What cannot be written now is tried again after the next check.
             Finding::Healthy if self.starting.is_some() && directory.write(&Healthy {}).is_ok() => {
                 self.starting = None;
             }
-            Finding::Healthy | Finding::Failing => {}
+            Finding::Healthy | Finding::Open => {}
             Finding::Unhealthy => self.unhealthy = true,
         }
     }
@@ -329,9 +357,8 @@ impl Task {
             };
             if pid == self.main {
                 code = Some(exit_code(status));
-            } else if self.checking == Some(pid) {
-                self.checking = None;
-                self.take_finding(directory, status.exit_status() == Some(0));
+            } else if let Some(check) = self.checking.take_if(|check| check.is(pid)) {
+                self.end_check(directory, check, status);
             }
         }
     }

@@ -6,6 +6,10 @@ use nix::{
 };
 use prost::Message;
 
+/// What an ordinary program needs to be loaded, in bytes and files.
+const NEEDED: [(&str, u64); 4] =
+    [("as", 8 << 20), ("data", 1 << 20), ("nofile", 4), ("stack", 128 << 10)];
+
 /// One limit of a task's processes.
 #[derive(Clone, Eq, PartialEq, Message)]
 pub struct Ulimit {
@@ -27,6 +31,20 @@ impl Ulimit {
     /// Returns whether the name is one that can be limited.
     pub fn is_known(name: &str) -> bool {
         resource(name).is_some()
+    }
+
+    /// Says which of a task's limits hardly any program can be loaded with; none when none is.
+    pub fn tiny(limits: &[Self]) -> Option<String> {
+        let is_tiny = |limit: &&Self| {
+            let needed = NEEDED.iter().find(|(name, _)| *name == limit.name);
+            needed.is_some_and(|(_, needed)| limit.soft < *needed)
+        };
+        let names: Vec<_> = limits
+            .iter()
+            .filter(is_tiny)
+            .map(|limit| format!("ulimit {} {}", limit.name, limit.soft))
+            .collect();
+        (!names.is_empty()).then(|| format!("{} may be too low for it", names.join(", ")))
     }
 
     /// Gives the limit to this process.
@@ -55,4 +73,20 @@ fn resource(name: &str) -> Option<Resource> {
         "stack" => Resource::RLIMIT_STACK,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_no_program_can_be_loaded_with_are_named() {
+        let limit = |name: &str, soft| Ulimit { name: name.into(), soft, hard: Ulimit::INFINITE };
+        assert_eq!(Ulimit::tiny(&[]), None);
+        let ordinary = [limit("as", 1 << 30), limit("nofile", 4), limit("core", 0)];
+        assert_eq!(Ulimit::tiny(&ordinary), None);
+        let tiny = [limit("as", 1), limit("core", 0), limit("nofile", 3)];
+        let expected = "ulimit as 1, ulimit nofile 3 may be too low for it";
+        assert_eq!(Ulimit::tiny(&tiny).as_deref(), Some(expected));
+    }
 }

@@ -1,13 +1,17 @@
 //! Health checks: when a task counts as started, and when it is ended for its health.
 
-use std::{fs, os::unix::fs::MetadataExt, pin::pin};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, pin::pin, rc::Rc};
 
-use actors::agent::port::{Executor, ExecutorError};
-use node::shim::{Exit, Outcome};
+use actors::agent::port::{Controller, Executor, ExecutorError};
+use node::shim::{ControlGroup, Exit, Instructions, Outcome};
 use protocol::wire;
 use tokio::{select, time::timeout};
 
-use super::{PATIENCE, World, container, end, eventually, exit, is_root, lives};
+use super::{
+    PATIENCE, World, container, end, eventually, exit, is_root,
+    limits::{groups, has},
+    lives,
+};
 
 fn milliseconds(milliseconds: i32) -> prost_types::Duration {
     prost_types::Duration { seconds: 0, nanos: milliseconds * 1_000_000 }
@@ -101,6 +105,144 @@ async fn a_task_that_ends_before_it_is_healthy_tells_its_code() {
         let started = timeout(PATIENCE, controller.start()).await.expect("in time");
         assert_eq!(started, expected, "{name}");
         assert_eq!(end(&controller).await, expected, "{name}");
+    }
+}
+
+/// A healthy task that one failed check would end. Each check makes the file `looked`.
+async fn fragile(world: &World) -> (Rc<dyn Controller>, i32) {
+    let looked = format!("touch {}", world.file("looked").display());
+    let mut task = checked(world, "a", "sleep 1000", &looked);
+    container(&mut task).healthcheck.as_mut().expect("it was set").retries = 1;
+    let controller = world.start(&task).await;
+    (controller, world.processes("a").1)
+}
+
+/// Waits until checks have been refused.
+async fn refused(world: &World, main: i32) {
+    let told = || world.directory("a").trouble().is_some_and(|text| text.contains("begin"));
+    eventually("it is told, or the task ended", || told() || !lives(main)).await;
+    assert!(lives(main), "the machine's trouble is not the task's");
+}
+
+/// Waits until a check has run from here on.
+async fn looked(world: &World, main: i32) {
+    let looked = world.file("looked");
+    fs::remove_file(&looked).ok();
+    eventually("it is looked at", || looked.exists() || !lives(main)).await;
+    assert!(lives(main), "it is healthy");
+}
+
+#[tokio::test]
+async fn a_check_that_cannot_begin_is_no_verdict() {
+    let world = World::new();
+    let (task, main) = fragile(&world).await;
+    let directory = world.directory("a");
+    let instructions = directory.read::<Instructions>().expect("readable").expect("prepared");
+    let mut spoilt = instructions.clone();
+    let nowhere = world.file("nowhere").display().to_string();
+    spoilt.control_groups.push(ControlGroup { directory: nowhere, settings: Vec::new() });
+    directory.write(&spoilt).expect("written");
+    refused(&world, main).await;
+    directory.write(&instructions).expect("written");
+    looked(&world, main).await;
+    task.remove().await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_check_needs_no_claim() {
+    let world = World::new();
+    let (task, main) = fragile(&world).await;
+    super::damage(&world, "shim");
+    looked(&world, main).await;
+    looked(&world, main).await;
+    task.remove().await.expect("removed");
+}
+
+/// A group for a shim, which leaves nothing behind.
+struct Narrow(ControlGroup);
+
+impl Drop for Narrow {
+    fn drop(&mut self) {
+        self.0.kill();
+        self.0.remove().ok();
+    }
+}
+
+#[tokio::test]
+async fn a_fork_that_is_refused_is_no_verdict() {
+    let world = World::new();
+    if !has(&world, "pids").await {
+        return;
+    }
+    let (task, main) = fragile(&world).await;
+    let of_task = groups(&world, "a").pop().expect("processes are counted");
+    let narrow = format!("{}-narrow", of_task.directory);
+    let narrow = Narrow(ControlGroup { directory: narrow, settings: Vec::new() });
+    fs::create_dir(&narrow.0.directory).expect("made");
+    let set = |file: &str, value: &str| {
+        fs::write(Path::new(&narrow.0.directory).join(file), value).expect("written");
+    };
+    let shim = world.processes("a").0;
+    set("pids.max", "1");
+    set("cgroup.procs", &shim.to_string());
+    refused(&world, main).await;
+    set("pids.max", "max");
+    looked(&world, main).await;
+    task.remove().await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_check_whose_program_does_not_exist_has_failed() {
+    let world = World::new();
+    let mut task = checked(&world, "a", "sleep 1000", "");
+    let health = container(&mut task).healthcheck.as_mut().expect("it was set");
+    health.test = ["CMD", "/nope"].map(str::to_owned).to_vec();
+    let controller = world.executor().controller(&task).expect("it can run here");
+    controller.prepare().await.expect("prepared");
+    let started = timeout(PATIENCE, controller.start()).await.expect("in time");
+    assert_eq!(started, unhealthy());
+}
+
+#[tokio::test]
+async fn what_a_check_leaves_behind_is_ended() {
+    let world = World::new();
+    // In a group of their own not even an environment is needed to find them.
+    for (name, forget, grouped) in [("grouped", "env -i", true), ("alone", "", false)] {
+        if grouped && !has(&world, "pids").await {
+            continue;
+        }
+        let file = |name: &str, what: &str| world.file(&format!("{name}-{what}"));
+        let (own, left) = (file(name, "own"), file(name, "left"));
+        fs::write(&left, "").expect("written");
+        let script = format!("setsid sleep 1000 & echo $! > {}; wait", own.display());
+        // The first stays in the session of the check, the second is below a third.
+        let check = format!(
+            "sleep 1000 & echo $! > {0}.mine; {forget} setsid sh -c 'sleep 1000 & \
+             echo $! $$ > {0}.next; wait' & while [ ! -s {0}.next ]; do sleep 0.01; done; \
+             cat {0}.mine {0}.next >> {0}; rm {0}.next",
+            left.display()
+        );
+        let task = checked(&world, name, &script, &check);
+        let controller = world.executor().controller(&task).expect("it can run here");
+        controller.prepare().await.expect("prepared");
+        if !grouped {
+            let directory = world.directory(name);
+            let instructions = directory.read::<Instructions>().expect("readable");
+            let mut instructions = instructions.expect("prepared");
+            instructions.control_groups.clear();
+            directory.write(&instructions).expect("written");
+        }
+        controller.start().await.expect("healthy");
+        let numbers = |file: &Path| -> Vec<i32> {
+            let text = fs::read_to_string(file).expect("readable");
+            text.split_whitespace().map(|word| word.parse().expect("a number")).collect()
+        };
+        eventually("three checks end", || numbers(&left).len() >= 9).await;
+        let left = numbers(&left);
+        eventually("what they left ends", || left.iter().all(|pid| !lives(*pid))).await;
+        assert!(lives(numbers(&own)[0]), "what the task started is its own");
+        controller.remove().await.expect("removed");
+        assert!(!lives(numbers(&own)[0]));
     }
 }
 

@@ -3,9 +3,11 @@
 use std::fs;
 
 use actors::agent::port::{Executor, ExecutorError};
+use nix::sys::signal::Signal;
+use node::shim::{ControlGroup, Instructions, Setting};
 use tokio::time::timeout;
 
-use super::{PATIENCE, World, container, end, eventually, exit, lives};
+use super::{PATIENCE, World, container, end, eventually, exit, lives, send};
 
 #[tokio::test]
 async fn exit_codes_are_those_of_a_shell() {
@@ -61,6 +63,24 @@ async fn stopping_asks_first_and_kills_after_the_grace_period() {
 }
 
 #[tokio::test]
+async fn a_task_is_asked_to_stop_by_its_own_signal() {
+    let world = World::new();
+    for (signal, number) in [("SIGUSR2", 12), ("SIGRTMIN+3", 37)] {
+        let ready = world.file(signal);
+        let script = format!(
+            "trap 'exit 7' {number}; touch {}; while :; do sleep 0.05; done",
+            ready.display()
+        );
+        let mut task = world.task(signal, &script);
+        container(&mut task).stop_signal = signal.to_owned();
+        let task = world.start(&task).await;
+        eventually("the trap is set", || ready.exists()).await;
+        timeout(PATIENCE, task.shutdown()).await.expect("in time").expect("stopped");
+        assert_eq!(end(&task).await, exit(7), "{signal}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_below_a_task_outlives_it() {
     let world = World::new();
     let pids = world.file("pids");
@@ -94,4 +114,38 @@ async fn a_task_that_was_stopped_before_it_started_never_starts() {
     let refused = timeout(PATIENCE, task.start()).await.expect("in time");
     assert!(refused.is_err());
     assert!(!ran.exists());
+}
+
+#[tokio::test]
+async fn a_task_whose_directory_somebody_has_removed_was_destroyed() {
+    let world = World::new();
+    let task = world.run("a", "sleep 1000").await;
+    let (shim, main) = world.processes("a");
+    fs::remove_dir_all(world.directory("a").path()).expect("removed");
+    send(main, Signal::SIGKILL);
+    let destroyed = ExecutorError::Failed("dockerexec: container destroyed".to_owned());
+    assert_eq!(end(&task).await, Err(destroyed));
+    assert!(!lives(shim));
+    task.remove().await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_limit_that_is_offered_and_refused_is_a_failed_start() {
+    let world = World::new();
+    let task = world.controller("a", "exit 0");
+    task.prepare().await.expect("prepared");
+    let (directory, group) = (world.directory("a"), tempfile::tempdir().expect("a directory"));
+    let mut instructions = directory.read::<Instructions>().expect("readable").expect("prepared");
+    fs::create_dir(group.path().join("pids.max")).expect("made");
+    let set = |optional| Setting { file: "pids.max".into(), value: "7".into(), optional };
+    instructions.control_groups = vec![ControlGroup {
+        directory: group.path().to_str().expect("a path").to_owned(),
+        settings: vec![set(false)],
+    }];
+    directory.write(&instructions).expect("written");
+    let refused = task.start().await.expect_err("the limit does not hold").to_string();
+    let file = group.path().join("pids.max");
+    let expected = format!("starting container failed: {} cannot be written", file.display());
+    assert!(refused.starts_with(&expected), "{refused}");
+    assert_eq!(task.container_status().expect("known").exit_code, 126);
 }

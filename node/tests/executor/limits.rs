@@ -19,7 +19,7 @@ async fn label(world: &World) -> String {
 }
 
 /// Whether this controller's limits hold here; says so where they do not.
-async fn has(world: &World, controller: &str) -> bool {
+pub(crate) async fn has(world: &World, controller: &str) -> bool {
     let label = label(world).await;
     let (version, missing) = label.split_once(" without ").unwrap_or((&label, ""));
     let has = !version.starts_with("none") && !missing.split(", ").any(|name| name == controller);
@@ -34,7 +34,7 @@ fn limits(memory_bytes: i64, nano_cpus: i64) -> wire::ResourceRequirements {
     wire::ResourceRequirements { limits, ..Default::default() }
 }
 
-fn groups(world: &World, name: &str) -> Vec<ControlGroup> {
+pub(crate) fn groups(world: &World, name: &str) -> Vec<ControlGroup> {
     let instructions = world.directory(name).read::<Instructions>().expect("readable");
     instructions.expect("prepared").control_groups
 }
@@ -157,4 +157,36 @@ async fn ulimits_reach_the_task() {
     let controller = world.start(&task).await;
     assert_eq!(end(&controller).await, Ok(()));
     assert_eq!(fs::read_to_string(&seen).expect("written"), "40\n50\n0\n");
+}
+
+#[tokio::test]
+async fn a_ulimit_that_leaves_no_room_for_the_program_is_named() {
+    let world = World::new();
+    let small = vec![String::new()];
+    // So large that the memory for it has to be asked of the system.
+    let large: Vec<_> =
+        (0..10).map(|number| format!("A{number}={}", "x".repeat(100_000))).collect();
+    for (name, value, env) in [
+        ("as", 1, &small),
+        ("as", 1, &large),
+        ("as", 100_000, &small),
+        ("data", 1, &small),
+        ("data", 1, &large),
+        ("nofile", 0, &small),
+        ("nofile", 3, &small),
+    ] {
+        let id = format!("{name}{value}-{}", env.len());
+        let mut task = world.task(&id, "exit 0");
+        container(&mut task).env = env.clone();
+        let limit = Ulimit { name: name.to_owned(), soft: value, hard: value };
+        container(&mut task).ulimits = vec![limit];
+        let controller = world.executor().controller(&task).expect("it can run here");
+        controller.prepare().await.expect("prepared");
+        let mut outcome = controller.start().await;
+        if outcome.is_ok() {
+            outcome = end(&controller).await;
+        }
+        let error = outcome.expect_err("it cannot be loaded").to_string();
+        assert!(error.contains(&format!("ulimit {name} {value} ")), "{id}: {error}");
+    }
 }

@@ -157,6 +157,14 @@ fn is_root() -> bool {
     is_root
 }
 
+/// Changes the last byte of a record.
+fn damage(world: &World, record: &str) {
+    let path = world.directory("a").path().join(record);
+    let mut bytes = fs::read(&path).expect("written");
+    *bytes.last_mut().expect("not empty") ^= 1;
+    fs::write(&path, bytes).expect("written");
+}
+
 fn send(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("sent");
 }

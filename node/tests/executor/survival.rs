@@ -4,10 +4,16 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use actors::agent::port::{Executor, ExecutorError};
-use nix::sys::signal::Signal;
-use node::shim::{self, Exit, Outcome, TASK_ID_VARIABLE};
+use nix::{
+    sys::{
+        signal::Signal,
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use node::shim::{self, ControlGroup, Exit, Instructions, Outcome, TASK_ID_VARIABLE};
 
-use super::{World, end, eventually, exit, lives, send};
+use super::{World, damage, end, eventually, exit, lives, send};
 
 #[tokio::test]
 async fn a_task_survives_the_daemon_and_is_adopted() {
@@ -99,8 +105,11 @@ async fn a_second_shim_does_not_start_the_task_again() {
     let task = world.run("a", &script).await;
     let processes = world.processes("a");
     let program = super::config(world.folder.path()).program;
-    let second = shim::command(&program, &world.directory("a")).status().expect("it can be run");
-    assert!(second.success());
+    let directory = world.directory("a");
+    let trouble = directory.open_trouble().expect("opened");
+    let second = shim::spawn(&program, &directory, &trouble).expect("it can be run");
+    let second = Pid::from_raw(second);
+    assert_eq!(waitpid(second, None), Ok(WaitStatus::Exited(second, 0)));
     assert_eq!(world.processes("a"), processes);
     eventually("it starts", || starts.exists()).await;
     task.remove().await.expect("removed");
@@ -267,10 +276,39 @@ async fn what_an_earlier_daemon_has_started_is_adopted_though_this_one_would_not
     assert!(world.executor().controller(&task).is_err(), "nothing is left to adopt");
 }
 
-/// Changes the last byte of a record.
-fn damage(world: &World, record: &str) {
-    let path = world.directory("a").path().join(record);
-    let mut bytes = fs::read(&path).expect("written");
-    *bytes.last_mut().expect("not empty") ^= 1;
-    fs::write(&path, bytes).expect("written");
+/// Runs and removes a task with a control group that cannot be removed, and returns its folder.
+async fn with_stubborn_group(world: &World) -> tempfile::TempDir {
+    let group = tempfile::tempdir().expect("a temporary directory");
+    let task = world.controller("a", "exit 0");
+    task.prepare().await.expect("prepared");
+    let directory = world.directory("a");
+    let mut instructions = directory.read::<Instructions>().expect("readable").expect("prepared");
+    let folder = group.path().to_str().expect("a path").to_owned();
+    instructions.control_groups = vec![ControlGroup { directory: folder, settings: Vec::new() }];
+    directory.write(&instructions).expect("written");
+    task.start().await.expect("started");
+    assert_eq!(end(&task).await, Ok(()));
+    // It is no real group: the list of its processes is an ordinary file, and in the way.
+    fs::write(group.path().join("cgroup.procs"), "").expect("written");
+    task.remove().await.expect("removed");
+    assert!(group.path().exists() && !directory.output().exists(), "only the group is left");
+    fs::remove_file(group.path().join("cgroup.procs")).expect("removed");
+    group
+}
+
+#[tokio::test]
+async fn a_group_that_is_left_is_removed_with_the_next_task() {
+    let world = World::new();
+    let group = with_stubborn_group(&world).await;
+    world.run("b", "exit 0").await.remove().await.expect("removed");
+    assert!(!group.path().exists() && !world.directory("a").exists());
+}
+
+#[tokio::test]
+async fn a_group_that_is_left_is_removed_by_the_next_daemon() {
+    let world = World::new();
+    let group = with_stubborn_group(&world).await;
+    world.restart();
+    world.executor().retain(BTreeSet::new()).await.expect("removed");
+    assert!(!group.path().exists() && !world.directory("a").exists());
 }

@@ -17,6 +17,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use node::shim::{Instructions, TaskDirectory};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -270,7 +271,7 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
-    /// Leaves no process behind, also when a test failed.
+    /// Leaves neither a process nor a control group behind, also when a test failed.
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
             let _ = child.kill();
@@ -279,6 +280,16 @@ impl Drop for Daemon {
         // The kernel kills a task's main process with its shim; these tests have no others.
         for shim in self.shims() {
             let _ = kill(Pid::from_raw(shim), Signal::SIGKILL);
+        }
+        for task in fs::read_dir(self.state().join("worker/processes")).into_iter().flatten() {
+            let records = task.map(|task| TaskDirectory::new(task.path()));
+            let instructions = records.ok().and_then(|records| records.read().ok().flatten());
+            for group in
+                instructions.map_or_else(Vec::new, |task: Instructions| task.control_groups)
+            {
+                group.kill();
+                let _ = group.remove();
+            }
         }
     }
 }

@@ -43,6 +43,15 @@ fn survives(argument: &str, victims: &str) {
             other => panic!("nobody is called {other}"),
         }
     }
+    let is_untouched = !victims.contains("shims") && !victims.contains("tasks");
+    if !is_untouched {
+        // A service has its replicas for as long as nobody has seen them end.
+        eventually("the end of the tasks", || {
+            let mut left = daemon.processes(argument);
+            left.retain(|pid| processes.contains(pid));
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        });
+    }
     if victims.contains("daemon") {
         daemon.launch();
     }

@@ -8,7 +8,7 @@ use protocol::wire;
 
 use crate::agent::{Assignment, port::ExecutorError, same_task};
 
-use step::{Operation, Runtime, Verdict, operation, settle};
+use step::{Operation, Runtime, Verdict, has_ended, operation, settle};
 
 /// What can happen to a task.
 #[derive(Debug)]
@@ -36,8 +36,11 @@ pub(super) enum Effect {
     Retry,
     /// Notes for an operator what failed without becoming part of the status.
     Complain(Operation, String),
-    /// Tells the agent that nothing is left of the task.
-    Depart,
+    /// Tells the agent that nothing more is done about a task that is not wanted.
+    Depart {
+        /// Whether nothing is left of it.
+        clean: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,16 +71,20 @@ pub(super) struct Course {
     controller: Controller,
     /// The controller has not seen the latest task.
     stale: bool,
+    /// The task had ended when this course began, and nobody has looked whether it still runs.
+    unattended: bool,
     phase: Phase,
 }
 
 impl Course {
     /// Takes the task up where its status says; the effects are the first thing to do.
     pub(super) fn begin(assignment: Assignment) -> (Self, Vec<Effect>) {
+        let unattended = has_ended(assignment.status.state());
         let mut course = Self {
             assignment,
             controller: Controller::Unresolved,
             stale: false,
+            unattended,
             phase: Phase::Resting,
         };
         let effects = course.proceed();
@@ -137,7 +144,9 @@ impl Course {
         now: Timestamp,
     ) -> Vec<Effect> {
         let complaint = match (operation, &result) {
-            (Operation::Update | Operation::Remove, Err(error)) => Some(error.to_string()),
+            (Operation::Update | Operation::Remove | Operation::End, Err(error)) => {
+                Some(error.to_string())
+            }
             (Operation::Resolve, Err(error)) if !self.assignment.wanted => Some(error.to_string()),
             _ => None,
         };
@@ -163,6 +172,10 @@ impl Course {
                 false
             }
             (Operation::Remove, Verdict::Proceed) => true,
+            (Operation::End, Verdict::Proceed) => {
+                self.unattended = false;
+                false
+            }
             (
                 Operation::Advance(_)
                 | Operation::Prepare
@@ -174,7 +187,7 @@ impl Course {
         };
         if removed {
             self.phase = Phase::Gone;
-            effects.push(Effect::Depart);
+            effects.push(Effect::Depart { clean: succeeded });
         } else if self.assignment.wanted && self.assignment.status != before {
             self.phase = Phase::Publishing(verdict);
             effects.push(Effect::Publish(self.assignment.status.clone()));
@@ -214,6 +227,7 @@ impl Course {
             // An executor that refused the task may still hold something of it by now.
             Controller::Impossible => (!wanted).then_some(Operation::Resolve),
             Controller::Resolved if !wanted => Some(Operation::Remove),
+            Controller::Resolved if self.unattended => Some(Operation::End),
             Controller::Resolved if self.stale => Some(Operation::Update),
             Controller::Resolved => operation(status.state(), task.desired_state()),
         }

@@ -150,8 +150,8 @@ impl Task {
                 Effect::Complain(operation, error) => {
                     tracing::warn!(task = %self.id, ?operation, error, "operation failed");
                 }
-                Effect::Depart => {
-                    let told = self.agent.send(Departed(self.id.clone()));
+                Effect::Depart { clean } => {
+                    let told = self.agent.send(Departed { task: self.id.clone(), clean });
                     self.telling = Some(Work::begin(ctx, told, |_, _, _| {}));
                 }
             }
@@ -189,7 +189,7 @@ impl Task {
             Operation::Prepare => controller.prepare(),
             Operation::Start => controller.start(),
             Operation::Wait => controller.wait(),
-            Operation::Shutdown => controller.shutdown(),
+            Operation::Shutdown | Operation::End => controller.shutdown(),
             Operation::Remove => controller.remove(),
         }
     }

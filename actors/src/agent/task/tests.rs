@@ -153,6 +153,17 @@ fn a_temporary_error_is_kept_and_tried_again() {
 }
 
 #[test]
+fn what_has_ended_keeps_its_error() {
+    let busy = || Err(ExecutorError::Temporary("busy".to_owned()));
+    let same = (Failed, "started", "earlier");
+    for operation in [Operation::Resolve, Operation::Remove, Operation::End] {
+        settles((Failed, "started"), (operation, busy()), same, Verdict::Retry);
+    }
+    settles((Failed, "started"), (Operation::End, failed("no")), same, Verdict::Retry);
+    settles((Failed, "started"), (Operation::End, Ok(())), same, Verdict::Proceed);
+}
+
+#[test]
 fn running_out_of_time_is_tried_again_without_a_word() {
     let error = Err(ExecutorError::TimedOut("too late".to_owned()));
     let after = (Preparing, "preparing", "earlier");
@@ -215,6 +226,15 @@ fn what_the_controller_knows_is_attached_from_starting_on() {
 }
 
 #[test]
+fn a_rejected_task_has_an_empty_container_and_no_ports() {
+    let mut found = status(Preparing, "preparing", "");
+    settle(&mut found, Operation::Prepare, failed("no"), runtime(5, 126), LATER);
+    let empty = RuntimeStatus::Container(ContainerStatus::default());
+    assert_eq!((found.state(), found.runtime_status), (Rejected, Some(empty)));
+    assert_eq!(found.port_status, None);
+}
+
+#[test]
 fn the_exit_code_of_the_error_counts_unless_it_is_zero() {
     for (of_error, of_container, expected) in [(3, 0, 3), (3, 1, 3), (0, 1, 1)] {
         let mut found = status(Running, "started", "");
@@ -267,7 +287,7 @@ fn run(course: &mut Course, mut effects: Vec<Effect>) -> Vec<TaskState> {
                 published.push(status.state());
                 effects = course.step(Input::Published, LATER);
             }
-            Effect::Cancel | Effect::Retry | Effect::Complain(..) | Effect::Depart => {
+            Effect::Cancel | Effect::Retry | Effect::Complain(..) | Effect::Depart { .. } => {
                 panic!("unexpected {effect:?}")
             }
         }
@@ -295,6 +315,20 @@ fn a_task_that_shall_be_ready_stops_there_until_it_shall_run() {
 fn a_resumed_task_goes_on_where_it_was() {
     at_work(Starting, Running, Operation::Start);
     at_work(Running, Running, Operation::Wait);
+}
+
+#[test]
+fn a_resumed_task_that_has_ended_is_stopped_and_then_left_alone() {
+    for state in [Complete, Failed, Rejected, Shutdown] {
+        let mut course = at_work(state, Running, Operation::End);
+        let busy = ended(Err(ExecutorError::Temporary("busy".to_owned())));
+        let complaint = Effect::Complain(Operation::End, "busy".to_owned());
+        assert_eq!(course.step(busy, LATER), [complaint, Effect::Retry]);
+        let change = course.step(Input::Assigned(assignment(New, Shutdown)), LATER);
+        assert_eq!(change, [Effect::Cancel, Effect::Run(Operation::End)]);
+        assert_eq!(course.step(ended(Ok(())), LATER), [Effect::Run(Operation::Update)]);
+        assert_eq!(course.step(ended(Ok(())), LATER), []);
+    }
 }
 
 #[test]
@@ -342,7 +376,7 @@ fn a_task_that_is_not_wanted_is_removed_whatever_it_does() {
     let leaving = Assignment { wanted: false, ..assignment(New, Running) };
     let found = course.step(Input::Assigned(leaving), LATER);
     assert_eq!(found, [Effect::Cancel, Effect::Run(Operation::Remove)]);
-    assert_eq!(course.step(ended(Ok(())), LATER), [Effect::Depart]);
+    assert_eq!(course.step(ended(Ok(())), LATER), [Effect::Depart { clean: true }]);
     assert_eq!(course.step(Input::Assigned(assignment(New, Shutdown)), LATER), []);
 }
 
@@ -356,7 +390,10 @@ fn a_removal_that_may_still_work_is_repeated_and_one_that_cannot_is_told_and_ove
     assert_eq!(course.step(busy, LATER), [complaint, Effect::Retry]);
     assert_eq!(course.step(Input::RetryDue, LATER), [Effect::Run(Operation::Remove)]);
     let complaint = Effect::Complain(Operation::Remove, "no".to_owned());
-    assert_eq!(course.step(ended(failed("no")), LATER), [complaint, Effect::Depart]);
+    assert_eq!(
+        course.step(ended(failed("no")), LATER),
+        [complaint, Effect::Depart { clean: false }]
+    );
 }
 
 #[test]
@@ -369,7 +406,10 @@ fn a_task_without_a_controller_rests_and_can_be_removed() {
     let found = course.step(Input::Assigned(leaving), LATER);
     assert_eq!(found, [Effect::Run(Operation::Resolve)]);
     let complaint = Effect::Complain(Operation::Resolve, "unsupported".to_owned());
-    assert_eq!(course.step(ended(failed("unsupported")), LATER), [complaint, Effect::Depart]);
+    assert_eq!(
+        course.step(ended(failed("unsupported")), LATER),
+        [complaint, Effect::Depart { clean: false }]
+    );
 }
 
 #[test]

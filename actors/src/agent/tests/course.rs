@@ -9,7 +9,10 @@ use protocol::{
 use tokio::{task::LocalSet, time::sleep};
 
 use super::manager::{Node, task};
-use crate::agent::{port::ExecutorError, simulated::MemoryDatabase};
+use crate::{
+    agent::{port::ExecutorError, simulated::MemoryDatabase},
+    supervision::Tree,
+};
 
 /// Runs a test on one thread and the paused clock, as the agent's own thread runs.
 fn simulate(test: impl AsyncFnOnce()) {
@@ -219,6 +222,87 @@ fn a_task_whose_actor_keeps_dying_fails_and_its_neighbours_run_on() {
         let tried = node.machine.journal(&a()).into_iter().filter(|step| *step == "prepare");
         assert_eq!(tried.count(), 4, "once, and three times more");
         node.until_reported(&b(), TaskState::Running).await;
+    });
+}
+
+/// A node whose task runs, has failed for a manager because its actor keeps dying, and cannot be
+/// stopped.
+async fn with_lost_a() -> (Node, Tree) {
+    let node = with_a();
+    let tree = node.boot();
+    node.until_reported(&a(), TaskState::Running).await;
+    node.machine.curse(&a());
+    node.manager.assign(&[task(&a(), TaskState::Shutdown)]);
+    node.until_reported(&a(), TaskState::Failed).await;
+    assert_eq!(node.machine.running(), [a()]);
+    (node, tree)
+}
+
+/// How often it was tried to stop or to remove a task.
+fn tried(node: &Node) -> usize {
+    let journal = node.machine.journal(&a()).into_iter();
+    journal.filter(|step| matches!(*step, "shutdown" | "remove")).count()
+}
+
+#[test]
+fn a_lost_task_that_runs_is_stopped_again_and_again_until_it_is_gone() {
+    simulate(async || {
+        let (node, _tree) = with_lost_a().await;
+        sleep(Duration::from_secs(120)).await;
+        let before = tried(&node);
+        sleep(Duration::from_secs(120)).await;
+        assert!((8..=60).contains(&(tried(&node) - before)), "{before} and then {}", tried(&node));
+        node.machine.bless(&a());
+        node.until("stopped", |node| node.machine.running().is_empty()).await;
+        let status = node.manager.statuses(&a()).pop().expect("reported");
+        assert_eq!(status.state(), TaskState::Failed);
+        assert!(status.err.contains("the task is cursed"), "{}", status.err);
+        let after = tried(&node);
+        sleep(Duration::from_secs(120)).await;
+        assert_eq!(tried(&node), after, "then it is left alone");
+    });
+}
+
+#[test]
+fn a_lost_task_that_runs_is_stopped_by_the_next_daemon() {
+    simulate(async || {
+        let (node, tree) = with_lost_a().await;
+        tree.abort();
+        node.manager.leave();
+        node.machine.bless(&a());
+        let _tree = node.boot();
+        node.until("stopped", |node| node.machine.running().is_empty()).await;
+        let stored = node.database.stored(&a()).and_then(|task| task.status).expect("kept");
+        assert_eq!(stored.state(), TaskState::Failed);
+    });
+}
+
+#[test]
+fn a_lost_task_that_is_no_longer_wanted_is_removed_again_and_again_until_it_is_gone() {
+    simulate(async || {
+        let (node, _tree) = with_lost_a().await;
+        node.manager.assign(&[]);
+        sleep(Duration::from_secs(120)).await;
+        assert!(!node.database.stored(&a()).expect("kept").assigned);
+        node.machine.bless(&a());
+        node.until("removed", |node| node.machine.present().is_empty()).await;
+        node.until("forgotten", |node| node.database.stored(&a()).is_none()).await;
+    });
+}
+
+#[test]
+fn a_task_that_could_not_be_removed_is_removed_with_what_nobody_knows() {
+    simulate(async || {
+        let node = with_a();
+        let _tree = node.boot();
+        node.until_reported(&a(), TaskState::Running).await;
+        node.machine.refuse(&a(), ExecutorError::Failed("never".to_owned()));
+        node.manager.assign(&[]);
+        node.until("forgotten", |node| node.database.stored(&a()).is_none()).await;
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(node.machine.running(), [a()]);
+        node.machine.allow(&a());
+        node.until("removed", |node| node.machine.present().is_empty()).await;
     });
 }
 

@@ -217,27 +217,34 @@ fn an_equal_or_lower_status_is_no_news() {
 }
 
 #[test]
-fn a_task_whose_actor_is_lost_fails_alone_and_comes_back_only_to_be_removed() {
+fn a_task_whose_actor_is_lost_fails_and_gets_another_to_end_it() {
     let mut ledger = with_a(TaskState::Running);
     let now = Timestamp { seconds: 7, nanos: 0 };
-    ledger.lose(&id("a"), "boom", now);
+    assert!(!ledger.lose(&id("a"), "boom", now), "it is started with the report");
     let failed = wire::TaskStatus {
         err: "the task's supervisor gave up: boom".to_owned(),
         timestamp: Some(now),
         ..status(TaskState::Failed)
     };
-    assert_eq!(write(&mut ledger).then, [Effect::Report(id("a"), failed)]);
+    let expected = [Effect::Start(id("a")), Effect::Report(id("a"), failed)];
+    assert_eq!(write(&mut ledger).then, expected);
+    assert!(ledger.lose(&id("a"), "boom", now), "it died of ending the task");
+    assert_eq!(ledger.next_batch(), None, "the status says already how it ended");
     ledger.apply(complete(&[task("a", TaskState::Shutdown)]));
     assert_eq!(write(&mut ledger).then, []);
-    ledger.apply(complete(&[]));
-    assert_eq!(write(&mut ledger).then, [Effect::Start(id("a"))]);
-    ledger.lose(&id("a"), "boom", now);
-    assert_eq!(write(&mut ledger).changes, [DatabaseChange::Remove(id("a"))]);
+    assert!(ledger.revive(&id("a")));
+    assert!(!ledger.revive(&id("a")), "it has one");
+    assert!(!ledger.revive(&id("b")), "nobody knows it");
 }
 
 #[test]
-fn an_actor_lost_after_its_task_has_ended_changes_nothing() {
+fn a_lost_task_that_is_no_longer_wanted_is_kept_until_nothing_is_left_of_it() {
     let mut ledger = with_a(TaskState::Complete);
-    ledger.lose(&id("a"), "boom", Timestamp::default());
+    assert!(ledger.lose(&id("a"), "boom", Timestamp::default()));
+    ledger.apply(complete(&[]));
+    assert_eq!(write(&mut ledger).then, [Effect::Start(id("a"))]);
+    assert!(!ledger.revive(&id("a")), "its removal has begun");
+    assert!(ledger.lose(&id("a"), "boom", Timestamp::default()));
     assert_eq!(ledger.next_batch(), None);
+    assert!(ledger.revive(&id("a")));
 }

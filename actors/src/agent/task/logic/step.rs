@@ -23,6 +23,8 @@ pub(crate) enum Operation {
     Wait,
     /// Stops it.
     Shutdown,
+    /// Stops what may still run of a task that has ended without that being seen to.
+    End,
     /// Leaves nothing behind.
     Remove,
 }
@@ -85,6 +87,9 @@ pub(crate) fn settle(
     runtime: Runtime,
     now: Timestamp,
 ) -> Verdict {
+    if operation == Operation::End {
+        return if result.is_ok() { Verdict::Proceed } else { Verdict::Retry };
+    }
     let before = status.clone();
     let mut exit_code = 0;
     let verdict = match result {
@@ -98,7 +103,9 @@ pub(crate) fn settle(
         }
         Err(ExecutorError::TimedOut(_)) => Verdict::Retry,
         Err(error @ ExecutorError::Temporary(_)) => {
-            status.err = error.to_string();
+            if !has_ended(status.state()) {
+                status.err = error.to_string();
+            }
             Verdict::Retry
         }
         Err(error @ (ExecutorError::Exit { .. } | ExecutorError::Failed(_))) => {
@@ -126,8 +133,13 @@ fn reached(operation: Operation, before: TaskState) -> Option<TaskState> {
         Operation::Start => Some(TaskState::Running),
         Operation::Wait => Some(TaskState::Complete),
         Operation::Shutdown => Some(TaskState::Shutdown),
-        Operation::Update | Operation::Remove => None,
+        Operation::Update | Operation::Remove | Operation::End => None,
     }
+}
+
+/// Returns whether a task in this state is over: its status stays as it is.
+pub(crate) fn has_ended(state: TaskState) -> bool {
+    state > TaskState::Running
 }
 
 /// What the status says about a state that was reached.
@@ -155,7 +167,7 @@ fn message(state: TaskState) -> &'static str {
 fn fail(status: &mut wire::TaskStatus, operation: Operation, error: &str) {
     let state = status.state();
     let no_step = matches!(operation, Operation::Update | Operation::Remove);
-    if no_step || state > TaskState::Running {
+    if no_step || has_ended(state) {
         return;
     }
     if operation == Operation::Resolve {
@@ -166,9 +178,16 @@ fn fail(status: &mut wire::TaskStatus, operation: Operation, error: &str) {
     status.set_state(if started { TaskState::Failed } else { TaskState::Rejected });
 }
 
-fn attach(status: &mut wire::TaskStatus, runtime: Runtime, exit_code: i32) {
+/// Adds what the controller knows, from STARTING on. There is no container of a rejected task.
+fn attach(status: &mut wire::TaskStatus, mut runtime: Runtime, exit_code: i32) {
     if status.state() < TaskState::Starting {
         return;
+    }
+    if status.state() == TaskState::Rejected {
+        runtime = Runtime {
+            container: runtime.container.map(|_| wire::ContainerStatus::default()),
+            ports: None,
+        };
     }
     if let Some(mut container) = runtime.container {
         if exit_code != 0 {
