@@ -226,6 +226,9 @@ mod tests {
         let parent = parent();
         let mut daemon = std::process::Command::new("true").spawn().expect("it starts");
         let ended = daemon.id();
+        while runs(ended) {
+            thread::sleep(Duration::from_millis(1));
+        }
         let first = StateDirectory::open(parent.path()).expect("free");
         fs::write(parent.path().join(LOCK), format!("{ended}\n")).expect("written");
         thread::scope(|scope| {

@@ -301,7 +301,12 @@ impl Writer {
             writer.saving = None;
             match saved {
                 Ok(saved) => writer.queue.push_back(Work::Cover(saved, reply)),
-                Err(failure) => drop(reply.send(Err(failure))),
+                Err(failure) => {
+                    if !matches!(failure, Error::NotSaved { .. }) {
+                        writer.close(ctx, failure.clone());
+                    }
+                    reply.send(Err(failure)).ok();
+                }
             }
             writer.wake(ctx);
         })));

@@ -31,11 +31,12 @@ impl SavedSnapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::NotSaved`].
+    /// [`Error::NotSaved`]; [`Error::Failed`] when it is whole and the directory fails.
     pub(super) async fn save(directory: &Directory, snapshot: Snapshot) -> Result<Self, Error> {
         let name = names::unfinished(&names::snapshot(snapshot.info.index));
         match Self::write(directory, snapshot).await {
-            Err(Error::Failed { action, file, source }) => {
+            // Whether the directory has its name for good is not known: that is final.
+            Err(Error::Failed { action, file, source }) if file == name => {
                 // Half a file would keep the room that the disk is short of.
                 directory.remove(&name).await.ok();
                 Err(Error::NotSaved { action, file, source })

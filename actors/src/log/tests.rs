@@ -293,6 +293,23 @@ fn a_snapshot_that_cannot_be_written_leaves_the_log_as_it_was() {
 }
 
 #[test]
+fn a_snapshot_whose_name_may_not_be_durable_is_the_end() {
+    simulate(async || {
+        let disk = SimulatedDisk::new(1);
+        let rig = Rig::begin(&disk).await;
+        rig.ask(append(1..=9, 1)).await.unwrap();
+        // The file itself is synced before.
+        disk.set_temper(Temper { syncs_until_failure: Some(1), ..Temper::default() });
+        let error = rig.ask(SaveSnapshot(snapshot(7, 1, 1))).await.unwrap_err();
+        assert!(matches!(error, Error::Failed { action: Action::Sync, .. }), "{error}");
+        disk.set_temper(Temper::default());
+        assert!(matches!(rig.ask(append([10], 1)).await, Err(Error::Failed { .. })));
+        let recovered = rig.crash(&disk, Crash::Power).recover().await.unwrap();
+        assert_eq!(recovered.entries.last().map(|entry| entry.index), Some(9));
+    });
+}
+
+#[test]
 fn compaction_removes_what_the_snapshot_covers() {
     simulate(async || {
         let disk = SimulatedDisk::new(1);

@@ -262,21 +262,22 @@ impl Peer {
             return;
         }
         running.telling = true;
-        let (events, applied) = running.take_outbox();
+        let (events, applied, bytes) = running.take_outbox();
         let told = store.send(Events { epoch, events }).into_actor(self);
         ctx.spawn(told.map(move |told, peer, ctx| {
             // A store that died takes this life with it: they are one unit.
             if told.is_ok() {
-                peer.told(ctx, applied);
+                peer.told(ctx, applied, bytes);
             }
         }));
     }
 
     /// The store has done all of it.
-    fn told(&mut self, ctx: &mut Context<Self>, applied: u64) {
+    fn told(&mut self, ctx: &mut Context<Self>, applied: u64, bytes: u64) {
         let Some(running) = self.running() else { return };
         running.telling = false;
         running.applied = applied;
+        running.applied_bytes += bytes;
         running.advance();
         self.save_snapshot(ctx);
         self.proceed(ctx);

@@ -57,9 +57,9 @@ pub(super) struct Running {
     pub(super) campaigned: bool,
     pub(super) snapshot_index: u64,
     pub(super) saving_snapshot: bool,
-    /// How large the entries were in all that went into the outbox, and those that the newest
-    /// snapshot covers.
-    pub(super) delivered_bytes: u64,
+    /// How large all entries were that the store has applied, and those that the newest snapshot
+    /// covers.
+    pub(super) applied_bytes: u64,
     pub(super) covered_bytes: u64,
     /// Committed entries from this member's own removal on, while it leads and the others would
     /// miss it.
@@ -92,7 +92,7 @@ impl Running {
             campaigned: false,
             snapshot_index: index,
             saving_snapshot: false,
-            delivered_bytes: 0,
+            applied_bytes: 0,
             covered_bytes: 0,
             held_back: Vec::new(),
             removed: false,
@@ -116,7 +116,7 @@ impl Running {
         self.node.mut_store().install(about, members);
         self.snapshot_index = about.get_index();
         self.delivered = about.get_index();
-        self.covered_bytes = self.delivered_bytes;
+        self.covered_bytes = self.applied_bytes;
         self.outbox.push_back(Event::Restore { view });
         Ok(())
     }
@@ -213,7 +213,6 @@ impl Running {
                 self.held_back.push(entry);
             } else {
                 self.delivered = entry.get_index();
-                self.delivered_bytes += entry.data.len() as u64;
                 committed.push(self.committed(entry));
             }
         }
@@ -223,15 +222,17 @@ impl Running {
         }
     }
 
-    /// What the store is told next, and the last entry that it has applied then.
-    pub(super) fn take_outbox(&mut self) -> (Vec<Event>, u64) {
-        let (mut events, mut applied, mut entries) = (Vec::new(), self.applied, 0);
+    /// What the store is told next, with the last entry that it has applied then, and how large
+    /// those are that it applies.
+    pub(super) fn take_outbox(&mut self) -> (Vec<Event>, u64, u64) {
+        let (mut events, mut applied, mut entries, mut bytes) = (Vec::new(), self.applied, 0, 0);
         while entries < TOLD_AT_ONCE
             && let Some(event) = self.outbox.pop_front()
         {
             match &event {
                 Event::Apply(committed) => {
                     entries += committed.len();
+                    bytes += committed.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
                     applied = committed.last().map_or(applied, |last| last.index);
                 }
                 Event::Restore { view } => applied = view.index(),
@@ -239,7 +240,7 @@ impl Running {
             }
             events.push(event);
         }
-        (events, applied)
+        (events, applied, bytes)
     }
 
     /// Whether this is the end of a leader, and most of the others do not know yet that it is

@@ -34,7 +34,7 @@ pub(super) struct Keeping {
 impl Keeping {
     /// How many entries are held back at most for whoever is being sent a snapshot.
     pub(super) fn held(&self) -> u64 {
-        HELD_INTERVALS * self.interval.max(self.entries)
+        HELD_INTERVALS.saturating_mul(self.interval.max(self.entries))
     }
 }
 
@@ -58,14 +58,14 @@ impl Peer {
         let Some(running) = self.running() else { return };
         let entries = running.applied.saturating_sub(running.snapshot_index);
         let is_long = keeping.interval > 0 && entries >= keeping.interval;
-        let is_large = running.delivered_bytes - running.covered_bytes >= keeping.bytes;
+        let is_large = running.applied_bytes - running.covered_bytes >= keeping.bytes;
         if running.saving_snapshot || entries == 0 || !is_long && !is_large {
             return;
         }
         let storage = running.node.store();
         let Some(place) = storage.coverable(view.index()) else { return };
         running.saving_snapshot = true;
-        let delivered_bytes = running.delivered_bytes;
+        let applied_bytes = running.applied_bytes;
         let membership = storage.encode_members();
         let info = SnapshotInfo { index: place.index, term: place.term, membership };
         let snapshot = log::Snapshot { info, objects: Box::new(view.encode()) };
@@ -74,7 +74,7 @@ impl Peer {
             match saved {
                 Ok(()) => {
                     if let Some(running) = peer.running() {
-                        running.covered_bytes = delivered_bytes;
+                        running.covered_bytes = applied_bytes;
                     }
                     peer.compact(ctx, place.index, keeping);
                 }

@@ -19,6 +19,9 @@ use super::{Chain, Error, KeyFile, Shown, authority, files::Files, load, request
 /// How often the clock is looked at: it may be set, and a machine may sleep.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
+/// How long to wait when the certificate on the disk cannot be read.
+const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
+
 /// Asks the cluster's authority.
 pub trait Issuer: Send + Sync + 'static {
     /// Returns the certificate for a signing request of this node, both in PEM; or why there is
@@ -73,6 +76,26 @@ impl Renewer {
         }
     }
 
+    /// Begins with what is on the disk, which may be newer than what is shown.
+    fn load(&mut self, ctx: &mut Context<Self>) {
+        let Ports { folder, shown, environment, .. } = &self.ports;
+        let loaded = load(Files::new(folder), &environment.clock.now());
+        let loaded = loaded.map_err(Failure::from).and_then(|identity| {
+            shown.replace(&identity.chain.certificates, &identity.key_file.key)?;
+            Ok(identity.chain.window)
+        });
+        match loaded {
+            Ok(window) => self.begin(ctx, window),
+            Err(failure) => {
+                tracing::error!(
+                    error = &failure as &dyn std::error::Error,
+                    "the node's certificate cannot be read; tries again"
+                );
+                ctx.run_later(LOAD_AGAIN_AFTER, Self::load);
+            }
+        }
+    }
+
     fn now(&self) -> i64 {
         self.ports.environment.clock.now().seconds
     }
@@ -119,11 +142,7 @@ impl Actor for Renewer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let now = self.ports.environment.clock.now();
-        match load(Files::new(&self.ports.folder), &now) {
-            Ok(identity) => self.begin(ctx, identity.chain.window),
-            Err(error) => actors::supervision::fail(&error),
-        }
+        self.load(ctx);
     }
 }
 

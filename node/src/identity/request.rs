@@ -3,9 +3,10 @@
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SubjectPublicKeyInfo};
 use x509_parser::{
     certification_request::X509CertificationRequest,
+    error::X509Error,
     oid_registry::{
         OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA,
-        OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512, Oid,
+        OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, Oid,
     },
     prelude::FromDer,
     public_key::PublicKey,
@@ -18,13 +19,12 @@ const TAG: &str = "CERTIFICATE REQUEST";
 const RSA_BITS_MIN: usize = 2048;
 
 /// What a request may be signed with.
-const SIGNATURES: [Oid<'static>; 6] = [
+const SIGNATURES: [Oid<'static>; 5] = [
     OID_PKCS1_SHA256WITHRSA,
     OID_PKCS1_SHA384WITHRSA,
     OID_PKCS1_SHA512WITHRSA,
     OID_SIG_ECDSA_WITH_SHA256,
     OID_SIG_ECDSA_WITH_SHA384,
-    OID_SIG_ECDSA_WITH_SHA512,
 ];
 
 /// Why a request cannot be signed.
@@ -38,7 +38,8 @@ pub(super) enum Unsound {
     Signature,
     /// The key or its signature is of a kind that is not taken.
     #[error(
-        "its key is not taken: RSA of at least 2048 bits, or ECDSA on P-256 or P-384, with SHA-2"
+        "its key or signature is not taken: RSA of 2048 to 8192 bits with SHA-2, or ECDSA on P-256 or \
+         P-384 with SHA-256 or SHA-384"
     )]
     Kind,
 }
@@ -71,6 +72,9 @@ pub(super) fn requested_key(bytes: &[u8]) -> Result<SubjectPublicKeyInfo, Unsoun
     if !is_large_enough || !SIGNATURES.contains(&request.signature_algorithm.algorithm) {
         return Err(Unsound::Kind);
     }
-    request.verify_signature().map_err(|_| Unsound::Signature)?;
+    request.verify_signature().map_err(|error| {
+        let is_unknown = error == X509Error::SignatureUnsupportedAlgorithm;
+        if is_unknown { Unsound::Kind } else { Unsound::Signature }
+    })?;
     SubjectPublicKeyInfo::from_der(key.raw).map_err(|_| Unsound::Kind)
 }

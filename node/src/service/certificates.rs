@@ -4,19 +4,22 @@
 use std::time::Duration;
 
 use actors::{
-    ca::calls::{self, Caller},
+    ca::logic::calls::{self, Caller},
     control::Error,
     store::{NotWritten, TransactError, View},
 };
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
 use protocol::{
     id::NodeId,
     wire::{
         GetRootCaCertificateRequest, GetRootCaCertificateResponse, GetUnlockKeyRequest,
         GetUnlockKeyResponse, IssueNodeCertificateRequest, IssueNodeCertificateResponse,
-        NodeCertificateStatusRequest, NodeCertificateStatusResponse, ca_server, issuance_status,
-        node_ca_server,
+        NodeCertificateStatusRequest, NodeCertificateStatusResponse, ca_server,
+        issuance_status::State, node_ca_server,
     },
 };
 use rand::rngs::OsRng;
@@ -40,12 +43,19 @@ const STOPPED: &str = "CA signer is stopped";
 pub struct Certificates {
     leadership: Leadership,
     node_id: NodeId,
+    /// Resolves when the daemon ends: a call that waits would hold it up.
+    end: Shared<BoxFuture<'static, ()>>,
 }
 
 impl Certificates {
     /// Issues for what this manager leads; a caller on the control socket is `node_id`.
     pub fn new(leadership: Leadership, node_id: NodeId) -> Self {
-        Self { leadership, node_id }
+        Self { leadership, node_id, end: std::future::pending().boxed().shared() }
+    }
+
+    /// Ends all calls that wait when `end` resolves.
+    pub(super) fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { end: end.boxed().shared(), ..self }
     }
 
     async fn ask(
@@ -78,6 +88,12 @@ impl Certificates {
     }
 }
 
+/// The outcome of a request that was not written down.
+pub(super) fn unissued(error: &TransactError<Error>) -> Status {
+    let is_stopped = *error == TransactError::NotWritten(NotWritten::NotLeading);
+    if is_stopped { Status::aborted(STOPPED) } else { unwritten(error) }
+}
+
 #[tonic::async_trait]
 impl ca_server::Ca for Certificates {
     async fn get_root_ca_certificate(
@@ -104,10 +120,7 @@ impl node_ca_server::NodeCa for Certificates {
         request: Request<IssueNodeCertificateRequest>,
     ) -> Result<Response<IssueNodeCertificateResponse>, Status> {
         let asked = self.ask(request.into_inner()).await;
-        asked.map(Response::new).map_err(|error| {
-            let is_stopped = error == TransactError::NotWritten(NotWritten::NotLeading);
-            if is_stopped { Status::aborted(STOPPED) } else { unwritten(&error) }
-        })
+        asked.map(Response::new).map_err(|error| unissued(&error))
     }
 
     async fn node_certificate_status(
@@ -115,8 +128,13 @@ impl node_ca_server::NodeCa for Certificates {
         request: Request<NodeCertificateStatusRequest>,
     ) -> Result<Response<NodeCertificateStatusResponse>, Status> {
         self.current().await?;
-        let answered = self.answered(request.get_ref(), |_| true).await;
-        answered.map(Response::new).map_err(|error| refused(&error))
+        tokio::select! {
+            biased;
+            answered = self.answered(request.get_ref(), |_| true) => {
+                answered.map(Response::new).map_err(|error| refused(&error))
+            }
+            () = self.end.clone() => Err(Status::unavailable("the manager is stopping")),
+        }
     }
 }
 
@@ -136,9 +154,11 @@ impl Issuer for Certificates {
             let answered = certificates.answered(&request, is_ours).await;
             let answer = answered.map_err(|error| error.to_string())?;
             let status = answer.status.unwrap_or_default();
-            match answer.certificate.filter(|_| status.state() == issuance_status::State::Issued) {
-                Some(certificate) => Ok(certificate.certificate),
-                None => Err(status.err),
+            // One that is to be rotated has been issued before.
+            match (status.state(), answer.certificate) {
+                (State::Issued | State::Rotate, Some(issued)) => Ok(issued.certificate),
+                (state, _) if status.err.is_empty() => Err(format!("it is {state:?}")),
+                _ => Err(status.err),
             }
         };
         let late = || format!("no answer within {} seconds", ISSUED_WITHIN.as_secs());

@@ -70,6 +70,8 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let Services { control, health, watch, certificates, advisor, diagnostics } = services;
     let (end, ended) = oneshot::channel::<()>();
+    let ended = ended.map(drop).shared();
+    let certificates = certificates.until(ended.clone());
     let server = Server::builder()
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .add_service(
@@ -79,8 +81,7 @@ pub async fn serve(
         )
         .add_service(HealthServer::new(health).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(
-            WatchServer::new(watch.until(ended.map(drop)))
-                .max_decoding_message_size(REQUEST_BYTES_MAX),
+            WatchServer::new(watch.until(ended)).max_decoding_message_size(REQUEST_BYTES_MAX),
         )
         .add_service(
             CaServer::new(certificates.clone()).max_decoding_message_size(REQUEST_BYTES_MAX),

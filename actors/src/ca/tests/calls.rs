@@ -13,7 +13,7 @@ use protocol::{
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
-    ca::calls::{self, Caller},
+    ca::logic::calls::{self, Caller},
     control::Error,
     store::{Transaction, View},
 };
@@ -117,6 +117,17 @@ fn nobody_else_is_let_in() {
         let refused = issued(&caller, &empty);
         assert!(matches!(refused, Err(Error::InvalidArgument(text)) if text == "InvalidArgument"));
     }
+}
+
+#[test]
+fn a_request_has_a_bound() {
+    let sized =
+        |bytes| IssueNodeCertificateRequest { csr: vec![b'x'; bytes].into(), ..request("") };
+    let caller = Caller::Node("w".into());
+    issued(&caller, &sized(64 << 10)).expect("taken");
+    let refused = issued(&caller, &sized((64 << 10) + 1));
+    let expected = "the signing request has 65537 bytes, and at most 65536 are taken";
+    assert!(matches!(refused, Err(Error::InvalidArgument(text)) if text == expected));
 }
 
 #[test]

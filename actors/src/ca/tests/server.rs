@@ -159,13 +159,33 @@ fn an_authority_that_cannot_sign_tries_again_and_does_not_ask_for_each() {
 #[test]
 fn the_newest_request_is_answered() {
     run(Duration::from_millis(500), async |store, _| {
-        // The second comes while the first is being signed.
+        // The second is on the head, and not yet committed, when the first is signed.
         tokio::join!(ask(store, "w", "one", State::Renew), async {
-            sleep(Duration::from_millis(600)).await;
+            sleep(Duration::from_millis(300)).await;
             ask(store, "w", "two", State::Renew).await;
         });
         sleep(Duration::from_secs(5)).await;
         let issued = (State::Issued, "w Worker two".to_owned(), String::new());
+        assert_eq!(certificate(store, "w"), issued);
+    });
+}
+
+/// The same request again, of a node that has become something else.
+#[test]
+fn no_certificate_says_what_a_node_was() {
+    run(Duration::from_millis(500), async |store, _| {
+        let becomes_manager = |head: &mut Transaction| {
+            let node = head.node(&"w".into()).expect("there").as_ref().clone();
+            let role = NodeRole::Manager.into();
+            let certificate = Certificate { role, ..(*node.certificate).clone() };
+            head.update(Node { role, certificate: certificate.into(), ..node }).expect("updated");
+        };
+        tokio::join!(ask(store, "w", "one", State::Renew), async {
+            sleep(Duration::from_millis(300)).await;
+            write(store, becomes_manager).await;
+        });
+        sleep(Duration::from_secs(5)).await;
+        let issued = (State::Issued, "w Manager one".to_owned(), String::new());
         assert_eq!(certificate(store, "w"), issued);
     });
 }

@@ -67,6 +67,24 @@ fn large_entries_are_covered_before_there_are_many() {
     });
 }
 
+/// After a restart the log is applied a part at a time, and what comes last counts as well.
+#[test]
+fn entries_that_are_applied_again_are_covered_whole() {
+    run(async || {
+        let mut machine = Machine::alone(11);
+        machine.start();
+        machine.until_leading().await;
+        write(&machine, 0..600).await;
+        machine.crash(Crash::Power);
+        machine.config.snapshot_bytes = 8 << 10;
+        machine.start();
+        machine.until_leading().await;
+        sleep(Duration::from_secs(1)).await;
+        let kept = entries(&machine).await;
+        assert!(kept < 200, "{kept} entries of 50 bytes and more, where 8 KiB are a snapshot's");
+    });
+}
+
 #[test]
 fn the_settings_of_the_cluster_count_as_soon_as_they_are_there() {
     run(async || {

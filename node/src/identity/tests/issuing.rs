@@ -61,7 +61,7 @@ fn keys_are_taken_that_the_table_names() {
         ("RSA 2048", include_bytes!("rsa2048.csr"), None),
         ("RSA 1024", include_bytes!("rsa1024.csr"), Some(Unsound::Kind)),
         ("SHA-1", include_bytes!("sha1.csr"), Some(Unsound::Kind)),
-        ("P-521, which ring does not have", include_bytes!("p521.csr"), Some(Unsound::Signature)),
+        ("P-521, which ring does not have", include_bytes!("p521.csr"), Some(Unsound::Kind)),
         ("Ed25519", ed25519.as_bytes(), Some(Unsound::Kind)),
         ("no PEM", b"request", Some(Unsound::Malformed)),
         ("nothing", b"", Some(Unsound::Malformed)),

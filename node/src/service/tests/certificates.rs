@@ -1,6 +1,8 @@
 //! Roots and certificates over the control socket.
 
-use actors::store::{Transaction, View};
+use std::{pin::pin, time::Duration};
+
+use actors::store::{NotWritten, TransactError, Transaction, View};
 use prost_types::Timestamp;
 use protocol::{
     objects::{Cluster, Node},
@@ -10,9 +12,11 @@ use protocol::{
         node_ca_client::NodeCaClient,
     },
 };
+use tokio::time::timeout;
 use tonic::Code;
 
-use super::{World, check, run};
+use super::{Certificates, World, check, run};
+use crate::{identity::Issuer, service::certificates::unissued};
 
 /// A cluster with this node.
 fn view() -> View {
@@ -66,22 +70,71 @@ fn whoever_may_use_the_socket_renews_the_certificate_of_this_node() {
         // The call waits until somebody has signed.
         let request = NodeCertificateStatusRequest { node_id: "n1".to_owned() };
         let mut client = node_ca(world);
-        let waits = client.node_certificate_status(request);
-        let signs = world.store.transact(|head| {
-            let node = head.node(&"n1".into()).expect("there").clone();
-            let status = wire::IssuanceStatus { state: State::Issued.into(), ..Default::default() };
-            let certificate = wire::Certificate {
-                status: Some(status),
-                certificate: "signed".into(),
-                ..(*node.certificate).clone()
-            };
-            head.update(Node { certificate: certificate.into(), ..(*node).clone() })
-        });
-        let (answer, signed) = tokio::join!(waits, signs);
-        signed.expect("written");
-        let answer = answer.expect("answered").into_inner();
+        let mut waits = pin!(client.node_certificate_status(request));
+        assert!(timeout(Duration::from_millis(100), &mut waits).await.is_err(), "not signed yet");
+        sign(world, "csr").await;
+        let answer = waits.await.expect("answered").into_inner();
         assert_eq!(answer.certificate.expect("a certificate").certificate, "signed");
     });
+}
+
+/// Answers what the node has asked for last, as if that had been `csr`.
+async fn sign(world: &World, csr: &'static str) {
+    let signed = world.store.transact(move |head| {
+        let node = head.node(&"n1".into()).expect("there").clone();
+        let status = wire::IssuanceStatus { state: State::Issued.into(), ..Default::default() };
+        let certificate = wire::Certificate {
+            csr: csr.into(),
+            status: Some(status),
+            certificate: "signed".into(),
+            ..(*node.certificate).clone()
+        };
+        head.update(Node { certificate: certificate.into(), ..(*node).clone() })
+    });
+    signed.await.expect("written");
+}
+
+#[test]
+fn a_renewal_takes_what_it_has_asked_for_and_nothing_else() {
+    run(&view(), async |world| {
+        let leadership = world.leadership.clone();
+        let certificates = Certificates::new(leadership, "n1".into());
+        let mut issued = certificates.issue("mine".to_owned());
+        let a_moment = Duration::from_millis(100);
+        assert!(timeout(a_moment, &mut issued).await.is_err());
+        sign(world, "another's").await;
+        assert!(timeout(a_moment, &mut issued).await.is_err(), "somebody else has asked meanwhile");
+        sign(world, "mine").await;
+        assert_eq!(issued.await.expect("issued"), "signed");
+    });
+}
+
+#[test]
+fn a_call_that_waits_does_not_hold_up_the_end() {
+    run(&view(), async |world| {
+        let mut client = node_ca(world);
+        let request = NodeCertificateStatusRequest { node_id: "n1".to_owned() };
+        let mut waits = pin!(client.node_certificate_status(request));
+        assert!(timeout(Duration::from_millis(100), &mut waits).await.is_err());
+        world.stop.take().expect("it runs").send(()).expect("it listens");
+        check(waits.await, Code::Unavailable, "the manager is stopping");
+    });
+}
+
+#[test]
+fn a_manager_that_does_not_lead_says_that_it_does_not_sign() {
+    let rows = [
+        (NotWritten::NotLeading, Code::Aborted, "CA signer is stopped"),
+        (
+            NotWritten::Busy,
+            Code::Unavailable,
+            "too many changes are in flight: nothing was written; try again",
+        ),
+    ];
+    for (reason, code, text) in rows {
+        let refused = unissued(&TransactError::NotWritten(reason));
+        check::<()>(Err(refused), code, text);
+    }
 }
 
 #[test]

@@ -94,6 +94,7 @@ struct World {
     folder: tempfile::TempDir,
     leads: Rc<Cell<bool>>,
     store: Store,
+    leadership: Leadership,
     channel: Channel,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<Result<(), Error>>,
@@ -114,7 +115,7 @@ impl World {
             control: Control::new(leadership.clone(), environment().clock),
             advisor: Advisor::new(leadership.clone(), environment().clock),
             certificates: Certificates::new(leadership.clone(), "n1".into()),
-            health: Health::new(leadership),
+            health: Health::new(leadership.clone()),
             watch: Watch::new(store.clone(), raft.recipient()),
             diagnostics: Diagnostics::new(census),
         };
@@ -127,7 +128,7 @@ impl World {
         #[expect(clippy::disallowed_methods, reason = "a test has no supervision tree")]
         let server = tokio::spawn(serving);
         let channel = dial(path).await;
-        Self { folder, leads, store, channel, stop: Some(stop), server }
+        Self { folder, leads, store, leadership, channel, stop: Some(stop), server }
     }
 
     fn control(&self) -> ControlClient<Channel> {

@@ -1,6 +1,8 @@
 //! What every certificate of a cluster contains, and how long it is valid
 //! (`cluster-security-dispatch` §1).
 
+pub mod calls;
+
 use std::time::Duration;
 
 use prost_types::Timestamp;

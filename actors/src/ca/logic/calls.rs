@@ -12,7 +12,7 @@ use protocol::{
 };
 use rand::RngCore;
 
-use super::logic::is_final;
+use super::is_final;
 use crate::{
     control::Error,
     store::{Transaction, View},
@@ -20,6 +20,9 @@ use crate::{
 
 /// The part of a manager that unlock keys are for.
 const MANAGER_KEYS: &str = "swarm-manager";
+
+/// The largest signing request; one for a large RSA key has two kilobytes.
+const CSR_BYTES_MAX: usize = 64 << 10;
 
 /// How many ids are drawn for a new node: a second is never needed.
 const DRAWS_MAX: usize = 4;
@@ -62,6 +65,12 @@ pub fn issue(
     if request.csr.is_empty() {
         // What SwarmKit says.
         return Err(Error::InvalidArgument("InvalidArgument".to_owned()));
+    }
+    let bytes = request.csr.len();
+    if bytes > CSR_BYTES_MAX {
+        let text =
+            format!("the signing request has {bytes} bytes, and at most {CSR_BYTES_MAX} are taken");
+        return Err(Error::InvalidArgument(text));
     }
     match caller {
         Caller::Node(id) => renew(head, id, request),
@@ -160,10 +169,10 @@ pub fn status(
     }
     let node = view.node(&request.node_id.as_str().into());
     let node = node.ok_or_else(|| Error::NotFound("NotFound".to_owned()))?;
-    let certificate = (*node.certificate).clone();
-    Ok(is_final(&certificate).then(|| NodeCertificateStatusResponse {
+    let certificate = &node.certificate;
+    Ok(is_final(certificate).then(|| NodeCertificateStatusResponse {
         status: certificate.status.clone(),
-        certificate: Some(certificate),
+        certificate: Some((**certificate).clone()),
     }))
 }
 
