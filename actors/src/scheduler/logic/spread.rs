@@ -22,15 +22,15 @@ pub(crate) struct Rank {
 }
 
 /// Where a node stands among equals: in the order of ids. It has the first bytes of the id alone, of
-/// which a random one has 82 bits there; to compare them, nothing else has to be fetched.
+/// which a random one has 82 bits there, as a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Precedence([u8; 16]);
+pub(crate) struct Precedence(u128);
 
 impl Precedence {
     pub(crate) fn of(node: &NodeId) -> Self {
         let mut first = [0; 16];
         first.iter_mut().zip(node.as_str().bytes()).for_each(|(byte, of_id)| *byte = of_id);
-        Self(first)
+        Self(u128::from_be_bytes(first))
     }
 }
 
