@@ -74,7 +74,7 @@ async fn live(
     options: Options,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let ports = if options.sample { Some(Ports::reserve().await?) } else { None };
+    let ports = if options.sample { Some(Ports::reserve(options.replicas).await?) } else { None };
     let daemon = Daemon::start(configuration).await?;
     let (end, ended) = oneshot::channel::<()>();
     let serving = daemon.run(async {
