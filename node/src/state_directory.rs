@@ -204,7 +204,8 @@ mod tests {
     #[test]
     fn what_stands_in_the_lock_is_a_process_or_nothing() {
         let own = std::process::id();
-        let rows = [(format!("{own}\n"), Some(own)), (String::new(), None), ("seventeen".into(), None)];
+        let rows =
+            [(format!("{own}\n"), Some(own)), (String::new(), None), ("seventeen".into(), None)];
         for (text, process) in rows {
             let parent = parent();
             let _first = StateDirectory::open(parent.path()).expect("free");
