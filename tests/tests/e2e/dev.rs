@@ -209,17 +209,6 @@ fn a_sample_answers_and_nothing_is_left_afterwards() {
     assert_eq!(control_groups(&tasks), Vec::<PathBuf>::new());
 }
 
-#[test]
-fn it_may_be_interrupted_before_it_leads() {
-    for options in [&["--sample", "false"][..], &["--replicas", "1"]] {
-        let mut dev = Dev::start(options);
-        dev.interrupt();
-        let (status, said) = dev.ended();
-        assert_eq!(status.code(), Some(0), "{said}");
-        assert!(!dev.folder().exists(), "its folder is gone");
-    }
-}
-
 /// Creates a service that does not stop when it is asked to; `swarmctl` has no flag for how long
 /// it may take.
 fn create_stubborn(dev: &Dev) {
