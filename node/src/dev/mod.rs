@@ -18,6 +18,9 @@ pub use self::view::stderr;
 use self::{sample::Ports, services::Services};
 use crate::{configuration::Configuration, daemon::Daemon};
 
+/// How large a listing may be: as large as the control socket's answers.
+const LISTING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// What is run on the throw-away swarm.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Options {
@@ -71,7 +74,7 @@ async fn live(
     options: Options,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let ports = if options.sample { Some(Ports::reserve().await?) } else { None };
+    let ports = if options.sample { Some(Ports::reserve(options.replicas).await?) } else { None };
     let daemon = Daemon::start(configuration).await?;
     let (end, ended) = oneshot::channel::<()>();
     let serving = daemon.run(async {
@@ -101,21 +104,12 @@ async fn try_out(
     // Whoever does not listen any more is no reason to stop.
     std::io::stdout().write_all(welcome(socket, options).as_bytes()).ok();
     let lived = async {
-        let deploy = async {
-            match sample {
-                Some(sample) => services.create(sample).await,
-                None => Ok(()),
-            }
-        };
-        tokio::pin!(shutdown);
-        tokio::select! {
-            biased;
-            () = &mut shutdown => {}
-            deployed = deploy => {
-                deployed?;
-                shutdown.await;
-            }
+        // To the end, whoever asks to stop: a service that appears after the others were listed
+        // would be left.
+        if let Some(sample) = sample {
+            Box::pin(services.create(sample)).await?;
         }
+        shutdown.await;
         services.take_down().await
     };
     let watched = Box::pin(view::follow(channel, ports.as_ref().map(Ports::base)));

@@ -41,7 +41,7 @@ const FIRST_BASE: u16 = 8080;
 const BLOCK: u16 = 100;
 const BLOCKS: u16 = 100;
 
-/// So many ports of a block must be free when it is chosen.
+/// So many ports of a block must be free when it is chosen, or as many as there are tasks.
 const FREE_PORTS: u16 = 10;
 
 /// How soon a task that ended is replaced, in seconds: whoever kills one wants to see it.
@@ -65,11 +65,19 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Takes the first block that is free.
-    pub(super) async fn reserve() -> Result<Self> {
+    /// Takes the first block that is free, for so many tasks and a few more.
+    pub(super) async fn reserve(replicas: u64) -> Result<Self> {
+        let Some(replicas) = u16::try_from(replicas).ok().filter(|replicas| *replicas < BLOCK)
+        else {
+            bail!(
+                "the sample has a port for each of its tasks, and {} of them: --replicas takes no \
+                 more than that",
+                BLOCK - 1
+            )
+        };
         for base in (0..BLOCKS).map(|block| FIRST_BASE + block * BLOCK) {
             if let Ok(held) = TcpListener::bind((Ipv4Addr::LOCALHOST, base)).await
-                && are_free(base).await
+                && are_free(base, replicas.max(FREE_PORTS)).await
             {
                 return Ok(Self { base, _held: held });
             }
@@ -82,8 +90,8 @@ impl Ports {
     }
 }
 
-async fn are_free(base: u16) -> bool {
-    for port in base + 1..=base + FREE_PORTS {
+async fn are_free(base: u16, ports: u16) -> bool {
+    for port in base + 1..=base + ports {
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_err() {
             return false;
         }
@@ -206,13 +214,32 @@ mod tests {
 
     #[tokio::test]
     async fn two_swarms_share_no_ports() {
-        let one = Ports::reserve().await.expect("there are free ports");
-        let other = Ports::reserve().await.expect("there are free ports");
+        let one = Ports::reserve(2).await.expect("there are free ports");
+        let other = Ports::reserve(2).await.expect("there are free ports");
         assert_ne!(one.base(), other.base());
+    }
+
+    #[tokio::test]
+    async fn every_replica_finds_its_port_free() {
+        let taken = {
+            let free = Ports::reserve(50).await.expect("there are free ports");
+            TcpListener::bind((Ipv4Addr::LOCALHOST, free.base() + 50)).await
+        };
+        let taken = taken.expect("it was free");
+        let port = taken.local_addr().expect("it is bound").port();
+        let all = Ports::reserve(50).await.expect("there are free ports");
+        assert!(!(all.base() + 1..=all.base() + 50).contains(&port), "{port} is in use");
+        Ports::reserve(u64::from(BLOCK) - 1).await.expect("there are free ports");
+        for replicas in [u64::from(BLOCK), u64::MAX] {
+            let refused = Ports::reserve(replicas).await.expect_err("too many");
+            let expected = "the sample has a port for each of its tasks, and 99 of them: \
+                            --replicas takes no more than that";
+            assert_eq!(refused.to_string(), expected);
+        }
     }
 
     #[test]
     fn the_last_block_has_ports() {
-        assert!(port(FIRST_BASE + (BLOCKS - 1) * BLOCK, FREE_PORTS.into()).is_some());
+        assert!(port(FIRST_BASE + (BLOCKS - 1) * BLOCK, u64::from(BLOCK) - 1).is_some());
     }
 }

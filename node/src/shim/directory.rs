@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process,
@@ -16,6 +16,12 @@ const STARTING: &str = "starting";
 const OUTPUT: &str = "output";
 const TROUBLE: &str = "trouble";
 const SWEPT: &str = "swept";
+
+/// No record is larger: the largest holds a spec, of 1.5 MiB at most, with its templates expanded.
+const RECORD_BYTES_MAX: u64 = 16 << 20;
+
+/// So much is shown of what a shim had to say.
+const TROUBLE_BYTES_MAX: u64 = 4096;
 
 /// Room for an exit record, whatever it says.
 const EXIT_BYTES_MAX: usize = 4096;
@@ -129,7 +135,10 @@ impl TaskDirectory {
     /// Reads a record; none when it was never written.
     pub fn read<R: Record>(&self) -> Result<Option<R>, Error> {
         let path = self.path.join(R::FILE);
-        match fs::read(&path) {
+        match read_file(&path, RECORD_BYTES_MAX + 1) {
+            Ok(bytes) if bytes.len() as u64 > RECORD_BYTES_MAX => {
+                Err(Error::Damaged { path, source: Damaged::TooLarge })
+            }
             Ok(bytes) => match record::open(&bytes) {
                 Ok(record) => Ok(Some(record)),
                 Err(source) => Err(Error::Damaged { path, source }),
@@ -220,7 +229,7 @@ impl TaskDirectory {
 
     /// Returns what a shim had to say, on one line.
     pub fn trouble(&self) -> Option<String> {
-        let text = fs::read(self.path.join(TROUBLE)).ok()?;
+        let text = read_file(&self.path.join(TROUBLE), TROUBLE_BYTES_MAX).ok()?;
         let text = String::from_utf8_lossy(&text).split_whitespace().collect::<Vec<_>>().join(" ");
         (!text.is_empty()).then_some(text)
     }
@@ -228,6 +237,13 @@ impl TaskDirectory {
     fn beside<R: Record>(&self) -> PathBuf {
         self.path.join(format!("{}.next", R::FILE))
     }
+}
+
+/// Reads a file up to so many bytes.
+fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Writes over what is there, so that room already taken is used, and makes it durable.
@@ -268,5 +284,17 @@ mod tests {
             fs::write(folder.path().join(TROUBLE), said).unwrap();
             assert_eq!(directory.trouble().as_deref(), shown, "{said:?}");
         }
+    }
+
+    #[test]
+    fn no_file_is_read_without_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = TaskDirectory::new(folder.path().to_owned());
+        let endless = |name| File::create(folder.path().join(name)).unwrap().set_len(1 << 40);
+        endless(TROUBLE).unwrap();
+        assert!(directory.trouble().unwrap().len() as u64 <= TROUBLE_BYTES_MAX);
+        endless(Claim::FILE).unwrap();
+        let refused = directory.read::<Claim>().unwrap_err();
+        assert!(matches!(refused, Error::Damaged { source: Damaged::TooLarge, .. }), "{refused:?}");
     }
 }

@@ -147,6 +147,9 @@ pub enum Damaged {
     /// They begin with something else.
     #[error("it does not begin like a record")]
     Foreign,
+    /// There are more than any record has.
+    #[error("it is larger than any record")]
+    TooLarge,
     /// Some are missing.
     #[error("it is shorter than it says")]
     Short,

@@ -136,6 +136,15 @@ impl Operator<'_> {
     }
 }
 
+/// Over once it is dropped, also when the round fails: the operator would go on for ever.
+struct Round<'a>(&'a AtomicBool);
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Kills one thing after the other until the round is over, and leaves a daemon that answers.
 fn torment(daemon: &mut Daemon, random: &mut StdRng) -> u32 {
     let end = now() + ROUND;
@@ -224,8 +233,8 @@ fn whatever_is_killed_what_was_asked_for_runs_in_the_end() {
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| operator.change_until(&is_over));
+            let _round = Round(&is_over);
             kills += torment(&mut daemon, &mut random);
-            is_over.store(true, Ordering::Relaxed);
         });
         count(&daemon, &operator);
     }

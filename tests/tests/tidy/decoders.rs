@@ -1,6 +1,6 @@
-//! `docs/design/decoders.md` names every source file that decodes, and tests that exist.
+//! `docs/design/decoders.md` names every source file that decodes, and tests of that file.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::{
     assert_none, root,
@@ -34,6 +34,35 @@ fn decodes(source: &Source) -> bool {
     of_a_daemon && !for_tests && WORDS.iter().any(|word| source.shipped().contains(word))
 }
 
+/// Whether tests of a file may lie at a path: in the file itself, or in the `tests` of its module
+/// or of one above it, inside the crate.
+fn tests_of(file: &str, path: &str) -> bool {
+    let module = Path::new(file).with_extension("");
+    let mut rooms = module.ancestors().take_while(|folder| !folder.ends_with("src"));
+    let path = Path::new(path);
+    path == Path::new(file)
+        || rooms
+            .any(|folder| path == folder.join("tests.rs") || path.starts_with(folder.join("tests")))
+}
+
+#[test]
+fn a_namesake_elsewhere_is_no_test_of_a_file() {
+    let file = "actors/src/log/logic/frame.rs";
+    for (path, expected) in [
+        (file, true),
+        ("actors/src/log/logic/frame/tests.rs", true),
+        ("actors/src/log/logic/tests.rs", true),
+        ("actors/src/log/tests.rs", true),
+        ("actors/src/log/tests/random.rs", true),
+        ("actors/src/log/logic/record.rs", false),
+        ("actors/src/store/tests.rs", false),
+        ("actors/src/tests.rs", false),
+        ("actors/tests/log.rs", false),
+    ] {
+        assert_eq!(tests_of(file, path), expected, "{path}");
+    }
+}
+
 #[test]
 fn every_decoder_has_its_test() {
     let page = fs::read_to_string(root().join("docs/design/decoders.md")).expect("it is there");
@@ -61,10 +90,13 @@ fn every_decoder_has_its_test() {
         let missing: Vec<_> = quoted(tests)
             .filter(|test| {
                 let defined = format!("fn {test}(");
-                !sources.iter().any(|source| source.text.contains(&defined))
+                let is_here = |path| quoted(files).any(|file| tests_of(file, path));
+                let mut here = sources.iter().filter(|source| is_here(&source.path));
+                !here.any(|source| source.text.contains(&defined))
             })
             .collect();
-        complaints.extend(missing.iter().map(|test| format!("{decoder}: there is no {test}")));
+        let nowhere = |test: &&str| format!("{decoder}: there is no {test} beside its files");
+        complaints.extend(missing.iter().map(nowhere));
         if quoted(tests).next().is_none() {
             complaints.push(format!("{decoder}: no test"));
         }

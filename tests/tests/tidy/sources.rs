@@ -16,9 +16,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The text up to the tests that stand below it.
+    /// The text up to what stands below it for tests alone.
     pub(crate) fn shipped(&self) -> &str {
-        self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+        let below = ["\nmod tests {", "\npub mod testing {"];
+        let ends = below.iter().filter_map(|module| self.text.find(module));
+        &self.text[..ends.min().unwrap_or(self.text.len())]
     }
 
     /// The lines outside comments, numbered from one.

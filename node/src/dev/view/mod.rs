@@ -16,6 +16,7 @@ use tonic::{Status, transport::Channel};
 
 pub use self::screen::stderr;
 use self::{board::Board, screen::Screen};
+use super::LISTING_BYTES_MAX;
 use crate::clock::SystemClock;
 
 /// Changes of every kind: create, update, remove.
@@ -26,9 +27,6 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// How long to wait for a node that does not lead yet.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
-
-/// How large a listing may be.
-const LISTING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Shows services and tasks for as long as it is asked to. Whatever it misses it reads again.
 pub(super) async fn follow(channel: Channel, port_base: Option<u16>) -> Infallible {

@@ -5,17 +5,35 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Set when a line of the log may stand below the picture.
+/// Set when a line of the log may stand below the picture; who looks or writes holds standard
+/// error.
 static OTHERS_WROTE: AtomicBool = AtomicBool::new(false);
 
 /// What a terminal is taken for that does not say how large it is.
 const COLUMNS: u16 = 80;
 const LINES: u16 = 24;
 
-/// Standard error, for the log. A picture that is drawn after it does not go over it.
-pub fn stderr() -> io::Stderr {
-    OTHERS_WROTE.store(true, Ordering::Relaxed);
-    io::stderr()
+/// Standard error, for the log. A picture that is drawn after a line of it does not go over it.
+#[derive(Debug)]
+pub struct Log(());
+
+/// Returns it.
+pub fn stderr() -> Log {
+    Log(())
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Held until it is known: a picture that is drawn in between would erase the line.
+        let mut stderr = io::stderr().lock();
+        let written = stderr.write(bytes);
+        OTHERS_WROTE.store(true, Ordering::Relaxed);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Standard output.
@@ -42,6 +60,8 @@ impl Screen {
         if self.is_terminal {
             let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
             let size = size.map_or((0, 0), |size| (size.ws_col, size.ws_row));
+            // Until it stands there, no line of the log may.
+            let _log = io::stderr().lock();
             let apart = OTHERS_WROTE.swap(false, Ordering::Relaxed);
             write(&self.next(picture, size, apart));
         }
@@ -97,6 +117,15 @@ mod tests {
         assert_eq!(screen.next(&lines(&["a"]), size, false), "\u{1b}[2A\u{1b}[Ja\n");
         assert_eq!(screen.next(&lines(&["a"]), size, true), "a\n", "below the log");
         assert_eq!(screen.next(&lines(&["c"]), size, false), "\u{1b}[1A\u{1b}[Jc\n");
+    }
+
+    #[test]
+    fn what_is_logged_is_noticed_once_it_is_written() {
+        OTHERS_WROTE.store(false, Ordering::Relaxed);
+        let mut log = stderr();
+        assert!(!OTHERS_WROTE.load(Ordering::Relaxed), "nothing was written");
+        log.write_all(b"a line of the log\n").expect("it is open");
+        assert!(OTHERS_WROTE.load(Ordering::Relaxed));
     }
 
     #[test]

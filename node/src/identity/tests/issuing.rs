@@ -78,6 +78,32 @@ fn keys_are_taken_that_the_table_names() {
     assert_eq!(requested_key(trailing.as_bytes()).err(), Some(Unsound::Malformed));
 }
 
+proptest! {
+    #[test]
+    fn no_request_panics(bytes: Vec<u8>, at: prop::sample::Index, with: u8) {
+        let requests: [&[u8]; 2] = [include_bytes!("p384.csr"), include_bytes!("rsa2048.csr")];
+        for request in requests {
+            let key = requested_key(request).expect("sound").subject_public_key_info();
+            let mut text = request.to_vec();
+            text[at.index(request.len())] = with;
+            let mut der = pem::parse(request).expect("PEM").into_contents();
+            let at = at.index(der.len());
+            der[at] = with;
+            let changed = plain_pem("CERTIFICATE REQUEST", &der);
+            let cut = plain_pem("CERTIFICATE REQUEST", &der[..at]);
+            for damaged in [&text[..], changed.as_bytes(), cut.as_bytes()] {
+                // Nobody is signed for who has not shown the private key.
+                if let Ok(other) = requested_key(damaged) {
+                    prop_assert_eq!(other.subject_public_key_info(), key.clone());
+                }
+            }
+        }
+        let wrapped = plain_pem("CERTIFICATE REQUEST", &bytes);
+        prop_assert!(requested_key(&bytes).is_err());
+        prop_assert!(requested_key(wrapped.as_bytes()).is_err());
+    }
+}
+
 #[test]
 fn a_request_that_somebody_else_has_signed_is_refused() {
     let own = signing_request(&generate_key().expect("a key")).expect("a request");
