@@ -106,6 +106,8 @@ impl Ord for Id {
         match (&self.0, &other.0) {
             (Form::Inline(left), Form::Inline(right)) => words(left).cmp(&words(right)),
             (Form::Empty, Form::Empty) => Ordering::Equal,
+            (Form::Empty, _) => Ordering::Less,
+            (_, Form::Empty) => Ordering::Greater,
             _ => self.as_str().cmp(other.as_str()),
         }
     }

@@ -200,10 +200,21 @@ impl Tables {
             self.slots.insert(slot_key(after));
         }
         if before.node_id != after.node_id {
-            self.placements.remove(&placement_key(before));
-            if !after.node_id.is_empty() {
-                self.placements.insert(placement_key(after));
-            }
+            self.unplace(before);
+            self.place(after);
+        }
+    }
+
+    fn place(&mut self, task: &Task) {
+        if !task.node_id.is_empty() {
+            self.placements.insert(placement_key(task));
+        }
+    }
+
+    /// A tree copies the way to a key that is to be removed, also when the key is not there.
+    fn unplace(&mut self, task: &Task) {
+        if !task.node_id.is_empty() {
+            self.placements.remove(&placement_key(task));
         }
     }
 
@@ -253,9 +264,7 @@ impl Tables {
         }
         if let Object::Task(task) = object {
             self.slots.insert(slot_key(task));
-            if !task.node_id.is_empty() {
-                self.placements.insert(placement_key(task));
-            }
+            self.place(task);
         }
     }
 
@@ -265,7 +274,7 @@ impl Tables {
         }
         if let Object::Task(task) = object {
             self.slots.remove(&slot_key(task));
-            self.placements.remove(&placement_key(task));
+            self.unplace(task);
         }
     }
 }
