@@ -16,8 +16,9 @@ use tonic::{Code, Status};
 use super::judgement::Seen;
 use crate::{connect::Client, error::Error, task::states};
 
-/// How long a look may take: a daemon that was stopped holds its connections open.
-pub(super) const LOOK_MAX: Duration = Duration::from_secs(5);
+/// How long a look may take: longer than the largest answers do. A daemon that was stopped holds its
+/// connections open.
+pub(super) const LOOK_MAX: Duration = Duration::from_secs(10);
 
 /// Looks at one service again and again.
 #[derive(Debug)]
