@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 }
 
 /// How a manager is reached, and how what it says is shown.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Connection {
     /// Socket to connect to the manager; SWARM_SOCKET if that is set, else /var/run/swarmd.sock
     // Not read by clap: to it a variable is an argument, and one that is empty is wrong.

@@ -45,6 +45,7 @@ pub(crate) struct Client {
     pub(crate) logs: LogsClient<Channel>,
     /// Whether ids are shown as names.
     pub(crate) resolve: bool,
+    connection: Connection,
 }
 
 impl Client {
@@ -68,7 +69,14 @@ impl Client {
             diagnostics: DiagnosticsClient::new(channel.clone()),
             logs: LogsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
             resolve: !connection.no_resolve,
+            connection: connection.clone(),
         })
+    }
+
+    /// Connects anew, for instance to a daemon that was started again.
+    pub(crate) async fn reopen(&mut self) -> Result<(), Error> {
+        *self = Self::open(&self.connection).await?;
+        Ok(())
     }
 }
 
@@ -85,7 +93,7 @@ async fn secure(stream: UnixStream) -> io::Result<TlsStream<UnixStream>> {
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-/// Wraps a connection that is already open; it is never opened again.
+/// Wraps a connection that is already open; the channel never opens another.
 async fn channel(stream: TlsStream<UnixStream>) -> Result<Channel, tonic::transport::Error> {
     let mut stream = Some(TokioIo::new(stream));
     let connector = tower::service_fn(move |_| {

@@ -85,13 +85,21 @@ pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(),
 
 /// The tasks that a listing asks for: those that should (still) run, unless other states are asked
 /// for. The rest is the larger part where much has happened, so the manager leaves it out.
-fn listed(mut filters: list_tasks_request::Filters, all: bool) -> list_tasks_request::Filters {
+pub(crate) fn listed(
+    mut filters: list_tasks_request::Filters,
+    all: bool,
+) -> list_tasks_request::Filters {
     if !all && filters.desired_states.is_empty() {
-        let running = TaskState::Running as i32;
-        filters.desired_states =
-            (0..=running).filter(|state| TaskState::try_from(*state).is_ok()).collect();
+        filters.desired_states = states(|state| state <= TaskState::Running);
     }
     filters
+}
+
+/// The desired states that fit, as filters ask for them.
+pub(crate) fn states(fits: impl Fn(TaskState) -> bool) -> Vec<i32> {
+    let every =
+        (0..=TaskState::Orphaned as i32).filter_map(|state| TaskState::try_from(state).ok());
+    every.filter(|state| fits(*state)).map(i32::from).collect()
 }
 
 /// Whether a task should (still) run; pages leave the others out.

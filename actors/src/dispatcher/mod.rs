@@ -46,6 +46,9 @@ use logic::{
 
 /// How often nodes must be heard when the cluster does not say.
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(5);
+/// How often nodes are heard at most, whatever the cluster says: a shorter period would keep a
+/// processor busy with nothing else.
+const HEARTBEAT_PERIOD_MIN: Duration = Duration::from_millis(100);
 /// How often deadlines are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long what agents say waits for more to go into the same write.
@@ -372,7 +375,8 @@ fn period(view: &View) -> Duration {
     let cluster = view.default_cluster();
     let stored = cluster.and_then(|cluster| cluster.spec.dispatcher?.heartbeat_period);
     let stored = stored.and_then(|stored| Duration::try_from(stored).ok());
-    stored.filter(|period| !period.is_zero()).unwrap_or(HEARTBEAT_PERIOD)
+    let period = stored.filter(|period| !period.is_zero()).unwrap_or(HEARTBEAT_PERIOD);
+    period.max(HEARTBEAT_PERIOD_MIN)
 }
 
 impl Actor for Dispatcher {

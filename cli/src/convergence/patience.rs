@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     ends::Ends,
-    judgement::{Seen, Verdict, judge},
+    judgement::{Obstacle, Seen, Verdict, judge},
 };
 
 /// How long all tasks have to run until they count as staying up; SwarmKit watches new tasks of an
@@ -29,23 +29,43 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     ends: Ends,
-    /// Since when it has been stuck, for whatever reasons.
-    stuck: Option<Duration>,
+    /// What it has been stuck at, and since when. Another obstacle starts another clock.
+    stuck: Option<(Obstacle, Duration)>,
+    /// Since when no manager has answered. That stops the clock of the obstacle: nobody knows
+    /// whether it still stands.
+    silent: Option<Duration>,
     /// Since when these tasks have been running and no others.
     up: Option<(BTreeSet<String>, Duration)>,
 }
 
 impl Patience {
+    /// Of a wait that begins after this version of the spec was written, or after none was.
+    pub(super) fn since(written: Option<u64>) -> Self {
+        Self { ends: Ends::since(written), ..Self::default() }
+    }
+
     /// Decides after a look, at a time since the start of the wait.
     pub(super) fn look(&mut self, seen: &Seen, now: Duration) -> Step {
         self.ends.count(seen);
+        if let Some(silent) = self.silent.take()
+            && let Some((_, since)) = &mut self.stuck
+        {
+            *since = since.saturating_add(now.saturating_sub(silent));
+        }
         let verdict = judge(seen, &self.ends);
         if !matches!(verdict, Verdict::Runs(_)) {
             self.up = None;
         }
         match verdict {
             Verdict::Hopeless(why) => Step::Failed(why),
-            Verdict::Stuck { why, patience } => self.stuck(why, patience, now),
+            Verdict::Stuck { obstacle, why, patience } => {
+                let since = match self.stuck {
+                    Some((before, since)) if before == obstacle => since,
+                    Some(_) | None => now,
+                };
+                self.stuck = Some((obstacle, since));
+                lasts(why, now.saturating_sub(since), patience)
+            }
             Verdict::Progressing(what) => {
                 self.stuck = None;
                 Step::Wait(what)
@@ -59,15 +79,8 @@ impl Patience {
 
     /// Decides after a look that no manager answered.
     pub(super) fn silence(&mut self, why: &str, now: Duration) -> Step {
-        self.stuck(format!("no manager answers: {why}"), SILENCE_MAX, now)
-    }
-
-    fn stuck(&mut self, why: String, patience: Duration, now: Duration) -> Step {
-        let since = *self.stuck.get_or_insert(now);
-        match now.saturating_sub(since) >= patience {
-            true => Step::Failed(why),
-            false => Step::Wait(why),
-        }
+        let since = *self.silent.get_or_insert(now);
+        lasts(format!("no manager answers: {why}"), now.saturating_sub(since), SILENCE_MAX)
     }
 
     fn runs(&mut self, tasks: BTreeSet<String>, now: Duration) -> Step {
@@ -82,4 +95,9 @@ impl Patience {
         self.up = Some((tasks, since));
         Step::Wait(text)
     }
+}
+
+/// Decides on something that may pass and has lasted a while.
+fn lasts(why: String, lasted: Duration, patience: Duration) -> Step {
+    if lasted >= patience { Step::Failed(why) } else { Step::Wait(why) }
 }

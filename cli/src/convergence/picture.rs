@@ -13,13 +13,22 @@ const BARS_MAX: usize = 20;
 /// How wide a bar is.
 const WIDTH: usize = 20;
 
-/// How wide what is waited for may be. A line that wraps would be two, and the next picture would
-/// not lie over this one.
-const TEXT_WIDTH: usize = 79;
+/// How many lines what is waited for may take.
+const TEXT_LINES_MAX: usize = 3;
+
+/// What a terminal is taken for that does not say how large it is.
+const COLUMNS: u16 = 80;
+const LINES: u16 = 24;
 
 /// How long waiting goes on in silence where there is no terminal: longer than most reasons to give
 /// up last, so that such an error stands alone.
 const SILENCE: Duration = Duration::from_secs(15);
+
+/// How many columns and lines the terminal of standard error has; 0 where that is not known.
+pub(super) fn size() -> (u16, u16) {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    size.map_or((0, 0), |size| (size.ws_col, size.ws_row))
+}
 
 const GREEN: &str = "\u{1b}[32m";
 const RED: &str = "\u{1b}[31m";
@@ -48,8 +57,14 @@ impl Picture {
     }
 
     /// Returns what draws the slots over those that were drawn before, with what is waited for, at
-    /// a time since the start of the wait.
-    pub(super) fn next(&mut self, slots: &[Slot], waits_for: &str, now: Duration) -> String {
+    /// a time since the start of the wait, on a terminal of this many columns and lines.
+    pub(super) fn next(
+        &mut self,
+        slots: &[Slot],
+        waits_for: &str,
+        now: Duration,
+        (columns, lines): (u16, u16),
+    ) -> String {
         let mut drawn = String::new();
         if !self.is_drawn {
             if !waits_for.is_empty() && now.saturating_sub(self.told) >= SILENCE {
@@ -63,29 +78,29 @@ impl Picture {
         }
         // Whatever stood below goes, so that a picture may become shorter.
         drawn.push_str("\u{1b}[J");
-        for slot in slots.iter().take(BARS_MAX) {
-            drawn.push_str(&self.bar(slot));
-        }
-        let rest = slots.get(BARS_MAX..).unwrap_or_default();
+        // A line that wraps would be two, and one at the bottom moves all others: the next picture
+        // would not lie over this one.
+        let wide = usize::from(if columns == 0 { COLUMNS } else { columns }).saturating_sub(1);
+        let high = usize::from(if lines == 0 { LINES } else { lines }).saturating_sub(2);
+        let text = wrapped(waits_for, wide);
+        let bars = high.saturating_sub(TEXT_LINES_MAX + 1).clamp(1, BARS_MAX);
+        let mut picture: Vec<_> =
+            slots.iter().take(bars).map(|slot| self.bar(slot, wide)).collect();
+        let rest = slots.get(bars..).unwrap_or_default();
         let running = rest.iter().filter(|slot| slot.state == TaskState::Running).count();
         if !rest.is_empty() {
-            let _ = writeln!(drawn, "... and {} more, of which {running} run", rest.len());
+            let more = format!("... and {} more, of which {running} run", rest.len());
+            picture.push(more.chars().take(wide).collect());
         }
-        let line: String =
-            waits_for.chars().filter(|one| !one.is_control()).take(TEXT_WIDTH).collect();
-        if !line.is_empty() {
-            drawn.push_str(&line);
-            drawn.push('\n');
-        }
-        let others = usize::from(!rest.is_empty()) + usize::from(!line.is_empty());
-        self.lines = slots.len().min(BARS_MAX) + others;
+        picture.extend(text);
+        self.lines = picture.len();
+        picture.into_iter().for_each(|line| drawn.push_str(&(line + "\n")));
         drawn
     }
 
-    fn bar(&self, slot: &Slot) -> String {
+    fn bar(&self, slot: &Slot, wide: usize) -> String {
         let far = (slot.state as usize).min(TaskState::Running as usize);
         let full = far * WIDTH / TaskState::Running as usize;
-        let name = slot.state.as_str_name();
         let bar = format!("{}{}", "=".repeat(full), " ".repeat(WIDTH - full));
         let colour = if slot.state == TaskState::Running {
             GREEN
@@ -98,7 +113,38 @@ impl Picture {
             true => (colour, PLAIN),
             false => ("", ""),
         };
-        let error: String = slot.error.chars().filter(|one| !one.is_control()).take(40).collect();
-        format!("{:>6} [{bar}] {colour}{name}{plain} {error}\n", slot.number)
+        let mut room = wide;
+        let mut clip = |text: &str| {
+            let clipped: String = text.chars().filter(|one| !one.is_control()).take(room).collect();
+            room -= clipped.chars().count();
+            clipped
+        };
+        let bar = clip(&format!("{:>6} [{bar}] ", slot.number));
+        let (name, error) = (clip(slot.state.as_str_name()), clip(&format!(" {}", slot.error)));
+        format!("{bar}{colour}{name}{plain}{error}")
     }
+}
+
+/// A text in as many lines as it may have, none wider than this.
+fn wrapped(text: &str, wide: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let word: Vec<_> = word.chars().filter(|one| !one.is_control()).collect();
+        // Only a word that is wider than a line is cut.
+        for part in word.chunks(wide.max(1)) {
+            let line = lines.last_mut().expect("there is always one");
+            let taken = line.chars().count();
+            if taken == 0 {
+                line.extend(part);
+            } else if taken + 1 + part.len() <= wide {
+                line.push(' ');
+                line.extend(part);
+            } else {
+                lines.push(part.iter().collect());
+            }
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines.truncate(TEXT_LINES_MAX);
+    lines
 }

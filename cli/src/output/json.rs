@@ -1,6 +1,7 @@
 //! Messages as JSON: the names of the protocol for fields and enum values, times as RFC 3339,
-//! durations in seconds, bytes in base64. Fields that are not set but have a value all the same
-//! are there, so that the shape of an answer does not depend on its content. Secrets are not.
+//! durations in seconds, bytes in base64, whole numbers as numbers but for the ids of raft. Fields
+//! that are not set but have a value all the same are there, so that the shape of an answer does not
+//! depend on its content. Secrets are not.
 
 use std::sync::OnceLock;
 
@@ -17,6 +18,9 @@ const HIDDEN: [&str; 2] = [
     "docker.swarmkit.v1.ContainerSpec.PullOptions.registry_auth",
     "docker.swarmkit.v1.AcceptancePolicy.RoleAdmissionPolicy.Secret.data",
 ];
+
+/// The ids of raft are random and use all 64 bits, of which many programs keep 53 of a number.
+const RAFT_ID: &str = "raft_id";
 
 /// The messages that are shown, by their full names.
 fn pool() -> &'static DescriptorPool {
@@ -94,6 +98,7 @@ fn shown(value: &prost_reflect::Value, field: &FieldDescriptor) -> Value {
         Reflected::I32(value) => json!(value),
         Reflected::I64(value) => json!(value),
         Reflected::U32(value) => json!(value),
+        Reflected::U64(value) if field.name() == RAFT_ID => json!(value.to_string()),
         Reflected::U64(value) => json!(value),
         Reflected::F32(value) => json!(value),
         Reflected::F64(value) => json!(value),

@@ -1,8 +1,8 @@
 //! The shape of JSON, and what filters ask for.
 
 use protocol::wire::{
-    Annotations, ContainerSpec, Meta, Node, NodeRole, NodeSpec, NodeStatus, TaskSpec, Version,
-    node_status::State, task_spec::Runtime,
+    Annotations, ContainerSpec, ManagerStatus, Meta, Node, NodeRole, NodeSpec, NodeStatus,
+    TaskSpec, Version, node_status::State, task_spec::Runtime,
 };
 use serde_json::json;
 
@@ -42,6 +42,14 @@ fn messages_have_the_names_of_the_protocol() {
     assert_eq!(shown["spec"]["availability"], "ACTIVE", "the first value of an enum is told, too");
     let labels = shown["spec"]["annotations"]["labels"].to_string();
     assert_eq!(labels, "{\"a\":\"1\",\"b\":\"2\"}");
+}
+
+#[test]
+fn ids_of_raft_are_texts_since_they_are_wider_than_what_programs_keep_of_a_number() {
+    let status = ManagerStatus { raft_id: u64::MAX, ..ManagerStatus::default() };
+    let node = Node { manager_status: Some(status), ..Node::default() };
+    let shown = as_json::of("Node", &node);
+    assert_eq!(shown["manager_status"]["raft_id"], "18446744073709551615");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::{io::IsTerminal, time::Duration};
 use clap::Args;
 use protocol::{
     swarm::PlanRequest,
-    wire::{CreateServiceRequest, ServiceSpec, UpdateServiceRequest},
+    wire::{CreateServiceRequest, ServiceSpec, UpdateServiceRequest, Version},
 };
+use serde_json::json;
 
 use super::flags::{Changes, References};
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     connect::Client,
     convergence::{self, Wait},
     error::Error,
-    output::Format,
+    output::{Format, json},
     text,
     value::{self, Invalid},
 };
@@ -25,11 +26,11 @@ pub(crate) struct Manner {
     /// Only show what would change and where tasks would go
     #[arg(long)]
     dry_run: bool,
-    /// How a dry run is shown: table or json
+    /// How the outcome is shown: table or json
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-    /// Wait until all tasks run and stay up, or until it is clear that they will not; on a terminal
-    /// that is so unless it is false
+    /// Wait until all tasks run and stay up, or until it is clear that they will not; where both
+    /// outputs are a terminal that is so unless it is false
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     wait: Option<bool>,
     /// How long to wait at most (10m unless given); 0 is without end. Waits where there is no
@@ -48,9 +49,14 @@ fn wait_timeout(text: &str) -> Result<Duration, Invalid> {
 }
 
 impl Manner {
+    /// Whether somebody asked to wait, wherever that is.
+    pub(super) fn must_wait(self) -> bool {
+        self.wait.unwrap_or(self.wait_timeout.is_some())
+    }
+
     /// How long to wait at most, if at all.
     pub(super) fn wait(self, is_terminal: bool) -> Option<Duration> {
-        let waits = self.wait.unwrap_or(self.wait_timeout.is_some() || is_terminal);
+        let waits = self.must_wait() || self.wait.is_none() && is_terminal;
         let limit = match self.wait_timeout {
             Some(Duration::ZERO) => Duration::MAX,
             Some(limit) => limit,
@@ -59,12 +65,24 @@ impl Manner {
         waits.then_some(limit)
     }
 
-    async fn conclude(self, client: &mut Client, id: &str, name: &str) -> Result<(), Error> {
-        text::print(&format!("{id}\n"))?;
-        match self.wait(std::io::stderr().is_terminal()) {
-            Some(limit) => Box::pin(convergence::wait(client, Wait { id, name, limit })).await,
-            None => Ok(()),
+    /// Says which service it is, and waits for it if that is wanted; `written` is the version of
+    /// its spec that was just written, if one was.
+    async fn conclude(
+        self,
+        client: &mut Client,
+        id: &str,
+        name: &str,
+        written: Option<Version>,
+    ) -> Result<(), Error> {
+        match self.format {
+            Format::Table => text::print(&format!("{id}\n"))?,
+            Format::Json => json::print(&json!({ "id": id }))?,
         }
+        // Whoever reads the id from a pipe waits for the end of it, and sees no bars.
+        let is_terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        let Some(limit) = self.wait(is_terminal) else { return Ok(()) };
+        let written = written.map(|version| version.index);
+        Box::pin(convergence::wait(client, Wait { id, name, written, limit })).await
     }
 }
 
@@ -82,7 +100,7 @@ pub(super) async fn create(
     let request = CreateServiceRequest { spec: Some(spec) };
     let service = client.control.create_service(request).await?.into_inner().service;
     let service = service.unwrap_or_default();
-    manner.conclude(client, &service.id, super::name(&service)).await
+    manner.conclude(client, &service.id, super::name(&service), service.spec_version).await
 }
 
 pub(super) async fn update(
@@ -98,6 +116,9 @@ pub(super) async fn update(
     changes.apply(&mut spec)?;
     references.apply(client, &mut spec).await?;
     if spec == before {
+        if manner.must_wait() && !manner.dry_run {
+            return manner.conclude(client, &service.id, name, None).await;
+        }
         return Err(Error::usage("no changes detected"));
     }
     let service_version = service.meta.and_then(|meta| meta.version);
@@ -111,6 +132,7 @@ pub(super) async fn update(
         spec: Some(spec),
         ..Default::default()
     };
-    client.control.update_service(request).await?;
-    manner.conclude(client, &service.id, name).await
+    let after = client.control.update_service(request).await?.into_inner().service;
+    let written = after.and_then(|service| service.spec_version);
+    manner.conclude(client, &service.id, name, written).await
 }

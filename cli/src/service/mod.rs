@@ -13,10 +13,11 @@ use std::collections::BTreeMap;
 use clap::Subcommand;
 use protocol::wire::{
     ListNodesRequest, ListServiceStatusesRequest, ListServicesRequest, ListTasksRequest, Node,
-    RemoveServiceRequest, Service, Task, TaskState, list_service_statuses_response::ServiceStatus,
-    list_tasks_request, node_status::State, service_spec::Mode,
+    RemoveServiceRequest, Service, Task, TaskState, list_tasks_request, node_status::State,
+    service_spec::Mode,
 };
 use serde_json::json;
+use tonic::Code;
 
 use crate::{
     advice,
@@ -154,35 +155,35 @@ async fn running(
     let statuses = client.control.list_service_statuses(request).await?.into_inner().statuses;
     let nodes = client.control.list_nodes(ListNodesRequest::default()).await?.into_inner().nodes;
     let down = |node: &Node| node.status.as_ref().is_some_and(|s| s.state() == State::Down);
-    let node_ids: Vec<_> = nodes.into_iter().filter(down).map(|node| node.id).collect();
-    let lost = match node_ids.is_empty() {
-        true => Vec::new(),
-        false => {
-            let filters = list_tasks_request::Filters { node_ids, ..Default::default() };
-            tasks(client, filters).await?
-        }
-    };
-    Ok(without_lost(statuses, &lost))
+    let running = statuses.into_iter().map(|status| (status.service_id, status.running_tasks));
+    let mut running = running.collect();
+    for node in nodes.into_iter().filter(down) {
+        let filters = list_tasks_request::Filters { node_ids: vec![node.id], ..Default::default() };
+        without_lost(&mut running, tasks(client, filters).await)?;
+    }
+    Ok(running)
 }
 
-/// What the manager counts, without the tasks on nodes that are down: nobody knows of these.
-fn without_lost(statuses: Vec<ServiceStatus>, lost: &[Task]) -> BTreeMap<String, u64> {
-    let running = statuses.into_iter().map(|status| (status.service_id, status.running_tasks));
-    let mut running: BTreeMap<_, _> = running.collect();
+/// Takes the tasks on a node that is down out of what the manager counts: nobody knows of these. It
+/// may have more than an answer holds; then what the manager counts is better than nothing.
+fn without_lost(
+    running: &mut BTreeMap<String, u64>,
+    lost: Result<Vec<Task>, Error>,
+) -> Result<(), Error> {
+    let lost = match lost {
+        Err(Error::Status(status)) if status.code() == Code::ResourceExhausted => return Ok(()),
+        lost => lost?,
+    };
     for task in lost.iter().filter(|task| is_running(task)) {
         if let Some(running) = running.get_mut(&task.service_id) {
             *running = running.saturating_sub(1);
         }
     }
-    running
+    Ok(())
 }
 
 fn is_running(task: &Task) -> bool {
     task.status.as_ref().is_some_and(|status| status.state() == TaskState::Running)
-}
-
-fn count_running(tasks: &[Task]) -> u64 {
-    tasks.iter().filter(|task| is_running(task)).count() as u64
 }
 
 /// How many tasks run of how many that should.
@@ -196,10 +197,9 @@ fn replicas(service: &Service, running: u64) -> String {
 
 async fn inspect(client: &mut Client, name: &str, all: bool, output: &Output) -> Result<(), Error> {
     let service = client.service(name).await?;
-    let of_service = vec![service.id.clone()];
     let mut filters = output::tasks(client, &output.filter).await?;
-    filters.service_ids.clone_from(&of_service);
-    let mut tasks = tasks(client, filters).await?;
+    filters.service_ids = vec![service.id.clone()];
+    let mut tasks = tasks(client, task::listed(filters, all)).await?;
     if output.format == Format::Json {
         tasks.retain(|one| all || task::wanted(one));
         return json::print(&json!({
@@ -207,11 +207,9 @@ async fn inspect(client: &mut Client, name: &str, all: bool, output: &Output) ->
             "tasks": json::all("Task", &tasks),
         }));
     }
-    let every = list_tasks_request::Filters { service_ids: of_service, ..Default::default() };
-    let running = match output.filter[..] {
-        [] => count_running(&tasks),
-        _ => count_running(&self::tasks(client, every).await?),
-    };
+    let request = ListServiceStatusesRequest { services: vec![service.id.clone()] };
+    let statuses = client.control.list_service_statuses(request).await?.into_inner().statuses;
+    let running = statuses.first().map_or(0, |status| status.running_tasks);
     text::print(&page::page(&service, &replicas(&service, running)))?;
     task::print_below(client, tasks, all).await
 }

@@ -1,13 +1,13 @@
 //! What flags make of a spec.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::Parser;
 use protocol::wire::{
     ContainerSpec, Service, ServiceSpec, Task, TaskState, TaskStatus,
-    list_service_statuses_response::ServiceStatus, restart_policy::RestartCondition,
-    service_spec::Mode, task_spec::Runtime,
+    restart_policy::RestartCondition, service_spec::Mode, task_spec::Runtime,
 };
+use tonic::{Code, Status};
 
 use super::{
     Command,
@@ -173,6 +173,9 @@ fn waiting_has_an_end_that_can_be_set() {
     check("--wait-timeout 90s", false, Some(Duration::from_secs(90)));
     check("--wait-timeout 90s --wait=false", true, None);
     check("--wait-timeout 0", false, Some(Duration::MAX));
+    for (flags, must) in [("", false), ("--wait", true), ("--wait-timeout 9s", true)] {
+        assert_eq!(update(flags).manner.must_wait(), must, "{flags}");
+    }
     let error = Typed::try_parse_from(["service", "update", "web", "--wait-timeout", "-1s"]);
     let error = error.err().unwrap().to_string();
     assert!(error.contains("the time must not be negative"), "{error}");
@@ -180,22 +183,24 @@ fn waiting_has_an_end_that_can_be_set() {
 
 #[test]
 fn tasks_on_nodes_that_are_down_do_not_count() {
-    let status = |id: &str, running_tasks| ServiceStatus {
-        service_id: id.to_owned(),
-        running_tasks,
-        ..ServiceStatus::default()
-    };
     let task = |service: &str, state: TaskState| Task {
         service_id: service.to_owned(),
         status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
         ..Task::default()
     };
-    let lost = [
+    let lost = vec![
         task("a", TaskState::Running),
         task("a", TaskState::Failed),
         task("c", TaskState::Running),
     ];
-    let counted = without_lost(vec![status("a", 3), status("b", 2)], &lost);
-    let expected = [("a", 2), ("b", 2)].map(|(id, running)| (id.to_owned(), running));
-    assert_eq!(counted, expected.into());
+    let counts = |counts: [(&str, u64); 2]| -> BTreeMap<String, u64> {
+        counts.map(|(id, running)| (id.to_owned(), running)).into()
+    };
+    let mut counted = counts([("a", 3), ("b", 2)]);
+    without_lost(&mut counted, Ok(lost)).unwrap();
+    assert_eq!(counted, counts([("a", 2), ("b", 2)]));
+    let refused = |code| Err(Status::new(code, "too many").into());
+    without_lost(&mut counted, refused(Code::ResourceExhausted)).unwrap();
+    assert_eq!(counted, counts([("a", 2), ("b", 2)]), "what the manager counts is shown");
+    without_lost(&mut counted, refused(Code::Unavailable)).unwrap_err();
 }

@@ -165,7 +165,6 @@ const OBJECTS: &[Row] = &[
     ("node update node-1", "No change for node node-1"),
     ("node update node-1 --label x", "malformed label for node x"),
     ("node remove node-1 --force", "node ..."),
-    ("cluster unlock-key default", "unlock keys are not offered by this version of swarmd"),
     ("service create --name WEB --image host", "name conflicts with an existing object: ..."),
     ("service create --name a.b --image host", "name must be valid as a DNS name component"),
     (

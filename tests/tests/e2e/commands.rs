@@ -12,7 +12,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::daemon::{Daemon, binary, eventually};
+use crate::daemon::{Daemon, binary, eventually, swarmctl};
 
 fn json(daemon: &Daemon, line: &str) -> Value {
     let text = daemon.swarmctl(&format!("{line} --format json"));
@@ -78,6 +78,8 @@ fn filters_narrow_listings() {
 #[test]
 fn settings_of_the_cluster_change_one_at_a_time() {
     let daemon = ready();
+    let key = daemon.swarmctl("cluster unlock-key default");
+    assert_eq!(key, "Managers not auto-locked\n");
     let before = json(&daemon, "cluster inspect default");
     let id = daemon.swarmctl("cluster update default --taskhistory 3 --log-driver json-file");
     assert_eq!(id.trim(), before["cluster"]["id"]);
@@ -140,6 +142,49 @@ fn waiting_ends_with_the_last_task_or_with_the_reason() {
 }
 
 #[test]
+fn a_wait_is_for_what_has_not_ended_before_it() {
+    let daemon = ready();
+    let create = "service create --name web --image host --command sleep --args 100312 --wait";
+    let created = json(&daemon, &format!("{create} --restart-condition none"));
+    assert_eq!(created["id"].as_str().map(str::len), Some(25), "{created}");
+    let nothing = daemon.swarmctl("service update web --replicas 1 --wait");
+    assert_eq!(nothing.trim(), created["id"], "with nothing to change it waits");
+    let pid = daemon.await_processes("100312", 1)[0];
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it can be killed");
+    eventually("a task that has ended", || {
+        let tasks = json(&daemon, "task ls --all");
+        if tasks[0]["desired_state"] == "SHUTDOWN" { Ok(()) } else { Err(tasks.to_string()) }
+    });
+    let updated = json(&daemon, "service update web --replicas 3 --wait");
+    assert_eq!(updated, created);
+    daemon.await_processes("100312", 2);
+    daemon.swarmctl("service update web --args 100313 --wait");
+    daemon.await_processes("100313", 3);
+    assert_eq!(daemon.refused("service update web --replicas 3"), "Error: no changes detected");
+}
+
+#[test]
+fn a_wait_outlives_the_daemon() {
+    let mut daemon = ready();
+    daemon.swarmctl("node pause node-1");
+    let line = "service create --name web --image host --command sleep --args 100314 --wait";
+    let words: Vec<_> = line.split_whitespace().collect();
+    let mut command = swarmctl(&daemon.socket(), &words);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    eventually("a task that waits", || {
+        let page = daemon.swarmctl("task ls");
+        if page.contains("PENDING") { Ok(()) } else { Err(page) }
+    });
+    daemon.kill();
+    daemon.launch();
+    eventually("a node that can be activated", || daemon.try_swarmctl("node activate node-1"));
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    daemon.await_replicas("web", "1/1");
+}
+
+#[test]
 fn a_task_that_is_removed_is_made_anew() {
     let daemon = ready();
     daemon.swarmctl("service create --name web --image host --command sleep --args 100305 --wait");
@@ -166,14 +211,20 @@ fn shells_and_readers_have_what_they_need() {
     }
 }
 
-/// Runs `swarmctl` with its standard error on a terminal, and returns what stood there.
-fn on_terminal(daemon: &Daemon, line: &str, no_color: &str) -> String {
+/// Runs `swarmctl` with its standard error on a terminal, its standard output too unless it is piped,
+/// and returns what stood there.
+fn on_terminal(daemon: &Daemon, line: &str, no_color: &str, is_piped: bool) -> String {
     let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    // An end that stays open here would keep the terminal from ending.
+    let output = match is_piped {
+        true => Stdio::null(),
+        false => terminal.slave.try_clone().expect("another end").into(),
+    };
     let mut child = Command::new(binary("swarmctl"))
         .args(line.split_whitespace())
         .env("SWARM_SOCKET", daemon.socket())
         .env("NO_COLOR", no_color)
-        .stdout(Stdio::null())
+        .stdout(output)
         .stderr(terminal.slave)
         .spawn()
         .expect("swarmctl starts");
@@ -188,16 +239,18 @@ fn on_terminal(daemon: &Daemon, line: &str, no_color: &str) -> String {
 fn bars_are_drawn_on_a_terminal_in_colours_that_can_be_refused() {
     let daemon = ready();
     let create = "service create --image host --command sleep --args 100306 --replicas 2";
-    let said = on_terminal(&daemon, &format!("{create} --name a"), "");
+    let said = on_terminal(&daemon, &format!("{create} --name a"), "", false);
     assert!(daemon.swarmctl("service ls").contains("2/2"), "it waits on a terminal");
     for bar in ["     1 [====================]", "     2 [====================]"] {
         assert!(said.contains(bar), "no {bar} in:\n{said}");
     }
     assert!(said.contains("\u{1b}[32mRUNNING"), "{said}");
-    let said = on_terminal(&daemon, &format!("{create} --name b"), "1");
+    let said = on_terminal(&daemon, &format!("{create} --name b"), "1", false);
     assert!(said.contains("RUNNING") && !said.contains("\u{1b}[32m"), "{said}");
-    let said = on_terminal(&daemon, &format!("{create} --name c --wait=false"), "");
-    assert_eq!(said, "", "it need not wait");
+    let said = on_terminal(&daemon, &format!("{create} --name c --wait=false"), "", false);
+    assert_eq!(said.trim().len(), 25, "it need not wait, and tells the id alone: {said}");
+    let said = on_terminal(&daemon, &format!("{create} --name d"), "", true);
+    assert_eq!(said, "", "who reads the id from a pipe has it at once");
 }
 
 #[test]

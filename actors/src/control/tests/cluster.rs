@@ -87,13 +87,12 @@ fn specs_are_checked() {
     expiry(3600, 0, "done");
     expiry(3599, 999_999_999, "IA: minimum certificate expiry time is: 1h0m0s");
     expiry(i64::MAX, 0, "IA: invalid argument");
-    check(
-        spec(|spec| {
-            let heartbeat_period = Some(Duration { seconds: 0, nanos: -1 });
-            spec.dispatcher = Some(DispatcherConfig { heartbeat_period });
-        }),
-        "IA: heartbeat time period cannot be a negative duration",
-    );
+    let heartbeat = |nanos, expected: &str| {
+        let heartbeat_period = Some(Duration { seconds: 0, nanos });
+        check(spec(|spec| spec.dispatcher = Some(DispatcherConfig { heartbeat_period })), expected);
+    };
+    heartbeat(-1, "IA: heartbeat time period cannot be a negative duration");
+    heartbeat(1, "done");
     check(
         spec(|spec| spec.annotations = Some(named("other"))),
         "IA: modification of cluster name is not allowed",

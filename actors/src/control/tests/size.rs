@@ -3,21 +3,23 @@
 use prost::Message;
 use protocol::{
     objects::{Service, Task},
-    wire::{self, Driver, Endpoint, EndpointSpec, PortConfig, ServiceSpec},
+    wire::{
+        self, ClusterSpec, Driver, Endpoint, EndpointSpec, PortConfig, ServiceSpec, TaskDefaults,
+    },
 };
 
-use super::{NOW, View, container, refusal, spec, write};
+use super::{NOW, View, container, named, refusal, spec, write};
 use crate::{
     control::{
         Error,
         logic::service::{self, Direction},
-        validate::{SPEC_BYTES_MAX, ValidService},
+        validate::{SPEC_BYTES_MAX, TASK_DEFAULTS_BYTES_MAX, ValidCluster, ValidService},
     },
     store::{TRANSACTION_BYTES_MAX, Transaction},
 };
 
 /// A spec whose endpoint, counted twice, and whose directory bring it to so many bytes.
-fn sized(ports: &[PortConfig], letter: &str, bytes: usize) -> ServiceSpec {
+fn sized_spec(ports: &[PortConfig], letter: &str, bytes: usize) -> ServiceSpec {
     let endpoint = EndpointSpec { ports: ports.to_vec(), ..EndpointSpec::default() };
     let endpoint = (!ports.is_empty()).then_some(endpoint);
     let counted = endpoint.as_ref().map_or(0, Message::encoded_len);
@@ -36,16 +38,16 @@ fn valid(spec: ServiceSpec) -> Result<ValidService, Error> {
 
 #[test]
 fn a_spec_that_could_never_be_replaced_is_refused() {
-    assert!(valid(sized(&[], "a", SPEC_BYTES_MAX)).is_ok());
-    let error = valid(sized(&[], "a", SPEC_BYTES_MAX + 1)).expect_err("too large");
-    let expected = "IA: the spec takes 720897 bytes, at most 720896 are possible: large data \
-                    belongs into configs and secrets";
+    assert!(valid(sized_spec(&[], "a", SPEC_BYTES_MAX)).is_ok());
+    let error = valid(sized_spec(&[], "a", SPEC_BYTES_MAX + 1)).expect_err("too large");
+    let expected = "IA: the spec is too large: 720897 bytes, its endpoint and its log driver \
+                    counted twice, and at most 720896 are possible";
     assert_eq!(refusal(&error), expected);
 }
 
 #[track_caller]
 fn check_replacement(ports: &[PortConfig]) {
-    let first = valid(sized(ports, "a", SPEC_BYTES_MAX)).unwrap();
+    let first = valid(sized_spec(ports, "a", SPEC_BYTES_MAX)).unwrap();
     let view = write(&View::default(), |transaction| {
         service::create(transaction, "s1".into(), &first, NOW)
     });
@@ -58,7 +60,7 @@ fn check_replacement(ports: &[PortConfig]) {
     let allocated = Service { endpoint: endpoint.map(Into::into), ..Service::clone(stored) };
     let view = write(&view, |transaction| transaction.update(allocated)).unwrap();
     let version = service::get(&view, "s1").unwrap().meta.version;
-    let second = valid(sized(ports, "b", SPEC_BYTES_MAX)).unwrap();
+    let second = valid(sized_spec(ports, "b", SPEC_BYTES_MAX)).unwrap();
     let mut transaction = Transaction::begin(&view);
     service::update(&mut transaction, "s1", version, &second, Direction::Forward, NOW).unwrap();
     let bytes = transaction.seal(9, NOW).encode(9).len();
@@ -75,6 +77,42 @@ fn the_largest_spec_can_be_replaced_by_another() {
         ..PortConfig::default()
     };
     check_replacement(&(1..8_000).map(port).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_task_with_the_largest_log_driver_of_the_cluster_can_be_replaced_by_another() {
+    let sized = |length: usize| Driver {
+        name: "json-file".to_owned(),
+        options: [("key".to_owned(), "x".repeat(length))].into(),
+    };
+    let defaults = |driver: Driver| TaskDefaults { log_driver: Some(driver) };
+    let rough = TASK_DEFAULTS_BYTES_MAX - 100;
+    let around = defaults(sized(rough)).encoded_len() - rough;
+    let driver = sized(TASK_DEFAULTS_BYTES_MAX - around);
+    assert_eq!(defaults(driver.clone()).encoded_len(), TASK_DEFAULTS_BYTES_MAX);
+    let cluster = |driver: &Driver| ClusterSpec {
+        annotations: Some(named("default")),
+        task_defaults: Some(defaults(driver.clone())),
+        ..ClusterSpec::default()
+    };
+    assert!(ValidCluster::try_from(Some(cluster(&driver))).is_ok());
+    let spec = sized_spec(&[], "a", SPEC_BYTES_MAX);
+    let task = |id: &str| {
+        Task::from(wire::Task {
+            id: id.to_owned(),
+            spec: spec.task.clone(),
+            service_annotations: spec.annotations.clone(),
+            log_driver: Some(driver.clone()),
+            ..Default::default()
+        })
+    };
+    let mut transaction = Transaction::begin(&View::default());
+    transaction.create(task("t1")).unwrap();
+    transaction.create(task("t2")).unwrap();
+    let bytes = transaction.seal(9, NOW).encode(9).len();
+    assert!(bytes <= TRANSACTION_BYTES_MAX, "{bytes} bytes");
+    let larger = sized(TASK_DEFAULTS_BYTES_MAX - around + 1);
+    assert!(ValidCluster::try_from(Some(cluster(&larger))).is_err());
 }
 
 #[test]

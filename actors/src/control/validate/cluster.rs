@@ -1,9 +1,14 @@
 //! The settings of the cluster, as far as the spec alone decides (validation.md §6).
 
+use prost::Message;
 use protocol::wire::{CaConfig, ClusterSpec};
 
 use super::duration::nanoseconds;
 use crate::{cluster::CLUSTER_NAME, control::Error};
+
+/// How large the defaults of tasks may be, encoded: a task whose spec has no log driver holds the
+/// cluster's, in the room that `SPEC_BYTES_MAX` leaves beside two specs.
+pub const TASK_DEFAULTS_BYTES_MAX: usize = 16 * 1024;
 
 const CERTIFICATE_NANOSECONDS_MIN: i64 = 60 * 60 * 1_000_000_000;
 const HASHING_ALGORITHM: &str = "bcrypt";
@@ -42,6 +47,13 @@ impl TryFrom<Option<ClusterSpec>> for ValidCluster {
             return Err(Error::invalid(
                 "if a signing CA key is provided, the signing CA cert must also be provided",
             ));
+        }
+        let bytes = spec.task_defaults.as_ref().map_or(0, Message::encoded_len);
+        if bytes > TASK_DEFAULTS_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "the defaults of tasks are too large: {bytes} bytes, and at most \
+                 {TASK_DEFAULTS_BYTES_MAX} are possible"
+            )));
         }
         Ok(Self(spec))
     }

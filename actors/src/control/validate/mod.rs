@@ -11,7 +11,7 @@ mod service;
 mod task;
 mod template;
 
-pub use cluster::ValidCluster;
+pub use cluster::{TASK_DEFAULTS_BYTES_MAX, ValidCluster};
 use protocol::wire::Version;
 pub use service::{SPEC_BYTES_MAX, ValidService};
 

@@ -13,7 +13,9 @@ use crate::{control::Error, store::TRANSACTION_BYTES_MAX};
 
 /// How large a spec may be, encoded, its endpoint and its log driver counted twice, since services and
 /// tasks hold them twice. The transaction of an update holds the spec and the one before it, that of
-/// a restart a task and the one before it: what could never be replaced is not taken in.
+/// a restart a task and the one before it: what could never be replaced is not taken in. The room that
+/// is left is for the rest of two tasks, among it the cluster's log driver where a spec has none
+/// (`TASK_DEFAULTS_BYTES_MAX`).
 pub const SPEC_BYTES_MAX: usize = TRANSACTION_BYTES_MAX / 2 - 64 * 1024;
 
 /// A service spec that passed every check which needs no look at the cluster.
@@ -58,8 +60,8 @@ fn check_size(spec: &ServiceSpec) -> Result<(), Error> {
     let bytes = spec.encoded_len() + endpoint + log_driver;
     if bytes > SPEC_BYTES_MAX {
         return Err(Error::invalid(format!(
-            "the spec takes {bytes} bytes, at most {SPEC_BYTES_MAX} are possible: large data \
-             belongs into configs and secrets"
+            "the spec is too large: {bytes} bytes, its endpoint and its log driver counted twice, \
+             and at most {SPEC_BYTES_MAX} are possible"
         )));
     }
     Ok(())

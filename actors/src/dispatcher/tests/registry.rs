@@ -2,11 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::id::{NodeId, SessionId};
+use protocol::{
+    id::{NodeId, SessionId},
+    objects::{Cluster, Object},
+    wire,
+};
 
+use super::{View, with};
 use crate::dispatcher::{
-    Error,
+    Error, HEARTBEAT_PERIOD, HEARTBEAT_PERIOD_MIN,
     logic::registry::{Expiry, Registration, Registry, vary},
+    period,
 };
 
 const PERIOD: Duration = Duration::from_secs(5);
@@ -195,4 +201,28 @@ fn another_period_counts_from_the_next_registration_on() {
     registry.register(&n(), &session("s1"), &session("s2"), origin).unwrap();
     let expired = watch(&mut registry, origin, seconds(10));
     assert_eq!(expired, [(seconds(3), Expiry::Silent(n()))]);
+}
+
+#[test]
+fn the_heartbeat_period_is_what_the_cluster_says_within_reason() {
+    let check = |seconds, nanos, expected: Duration| {
+        let heartbeat_period = Some(prost_types::Duration { seconds, nanos });
+        let spec = wire::ClusterSpec {
+            annotations: Some(wire::Annotations {
+                name: "default".to_owned(),
+                ..Default::default()
+            }),
+            dispatcher: Some(wire::DispatcherConfig { heartbeat_period }),
+            ..Default::default()
+        };
+        let cluster = wire::Cluster { id: "c1".to_owned(), spec: Some(spec), ..Default::default() };
+        let view = with([Object::from(Cluster::from(cluster))]);
+        assert_eq!(period(&view), expected, "{seconds} s and {nanos} ns");
+    };
+    check(7, 0, Duration::from_secs(7));
+    check(0, 0, HEARTBEAT_PERIOD);
+    check(0, 100_000_000, HEARTBEAT_PERIOD_MIN);
+    check(0, 99_999_999, HEARTBEAT_PERIOD_MIN);
+    check(0, 1, HEARTBEAT_PERIOD_MIN);
+    assert_eq!(period(&View::default()), HEARTBEAT_PERIOD);
 }

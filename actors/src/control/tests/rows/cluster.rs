@@ -4,7 +4,8 @@ use prost_types::Duration;
 use protocol::{
     objects::Cluster,
     wire::{
-        self, CaConfig, ClusterSpec, DispatcherConfig, EncryptionConfig, ExternalCa, KeyRotation,
+        self, CaConfig, ClusterSpec, DispatcherConfig, Driver, EncryptionConfig, ExternalCa,
+        KeyRotation, TaskDefaults,
     },
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -63,6 +64,16 @@ const ROWS: &[Row<Asked>] = &[
         "authority",
         |asked| authority(asked).signing_ca_key = "key".into(),
         "IA: if a signing CA key is provided, the signing CA cert must also be provided",
+    ),
+    row(
+        "log driver of the cluster",
+        "defaults",
+        |asked| {
+            let options = [("key".to_owned(), "x".repeat(16 * 1024))].into();
+            let log_driver = Some(Driver { options, ..Driver::default() });
+            asked.spec.task_defaults = Some(TaskDefaults { log_driver });
+        },
+        "IA: the defaults of tasks are too large: 16401 bytes, and at most 16384 are possible",
     ),
     row("not found", "id", |asked| asked.id = "c7", "NF: cluster c7 not found"),
     row(
