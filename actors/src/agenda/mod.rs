@@ -5,7 +5,7 @@ mod room;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, fmt, mem, time::Duration};
+use std::{collections::BTreeSet, fmt, mem, ops::Bound, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use protocol::{
@@ -48,6 +48,9 @@ pub(crate) type Decide<K> =
 #[derive(Debug)]
 pub(crate) struct Agenda<K> {
     due: BTreeSet<K>,
+    /// From where on keys are looked at next. They take turns: what is due again and again must not
+    /// hold up what comes behind it.
+    turn: Bound<K>,
     /// How many keys the next transaction is handed.
     keys_max: usize,
     /// A transaction, or the pause after one, is on its way.
@@ -99,8 +102,8 @@ pub(crate) struct Next<K> {
 
 impl<K> Default for Agenda<K> {
     fn default() -> Self {
-        let due = BTreeSet::new();
-        Self { due, keys_max: KEYS_MAX, busy: false, looking: false, walk: None }
+        let (due, turn) = (BTreeSet::new(), Bound::Unbounded);
+        Self { due, turn, keys_max: KEYS_MAX, busy: false, looking: false, walk: None }
     }
 }
 
@@ -113,6 +116,17 @@ impl<K: Ord> Agenda<K> {
     /// Puts every key of the store on the agenda. They are looked at a few at a time.
     pub(crate) fn add_everything(&mut self) {
         self.walk = Some(self.walk.take().unwrap_or_default().around());
+    }
+
+    /// Puts keys on the agenda whose turn it was, and that were not decided about.
+    fn add_again<P: Planner<Key = K>>(&mut self, keys: BTreeSet<K>)
+    where
+        K: Clone,
+    {
+        if let Some(first) = keys.iter().find(|key| P::takes_turns(key)) {
+            self.turn = Bound::Included(first.clone());
+        }
+        self.due.extend(keys);
     }
 
     /// How many keys are due.
@@ -140,7 +154,8 @@ pub(crate) fn keys_of_tasks<K: Ord, I: IntoIterator<Item = K>>(
 pub(crate) struct Planning<K> {
     /// What is decided about.
     pub(crate) keys: Vec<K>,
-    /// What is due once more, since there was more to look at than one look may.
+    /// What is due once more, with the next look: there was more to look at than one look may, or it
+    /// is not its turn.
     pub(crate) rest: Option<K>,
 }
 
@@ -165,6 +180,17 @@ pub(crate) trait Planner: Supervised {
     /// Whether anything is to be done about a key. What is not yet committed is announced later,
     /// so the store's thread is bothered only when the committed state asks for it.
     fn is_needed(&self, view: &View, key: &Self::Key) -> bool;
+
+    /// Whether a key waits until others had their turn. Those that do not come first, and must be
+    /// lower.
+    fn takes_turns(_: &Self::Key) -> bool {
+        true
+    }
+
+    /// Whether what is due takes care of a key already, so that nobody has to announce it.
+    fn is_in_hand(_: &BTreeSet<Self::Key>, _: &Self::Key) -> bool {
+        false
+    }
 
     /// What is decided about for a key: itself if it is needed. A key that stands for much may be
     /// planned as many that stand for little, and for more than one look: each object that it looks
@@ -197,16 +223,24 @@ pub(crate) fn proceed<P: Planner>(planner: &mut P, ctx: &mut Context<P>) {
     let mut due = mem::take(&mut planner.agenda().due);
     let mut share = if due.is_empty() { LOOKED_AT_MAX } else { WALKED_BESIDE_MAX };
     let mut looks = LOOKED_AT_MAX - share;
-    let (walked, is_guard) = walk(planner, &view, share, ctx);
+    let (mut walked, is_guard) = walk(planner, &view, share, ctx);
+    if is_guard {
+        walked.retain(|key| !P::is_in_hand(&due, key));
+    }
     let announced: BTreeSet<_> = walked.iter().filter(|key| due.remove(key)).cloned().collect();
     let mut keys = BTreeSet::new();
     let announced = is_guard.then_some(&announced);
-    due.extend(plan(planner, &view, walked, &mut share, &mut keys, announced));
+    let mut turn = Bound::Unbounded;
+    due.extend(plan(planner, &view, walked, &mut turn, &mut share, &mut keys, announced));
     looks += share;
-    let mut due = plan(planner, &view, due, &mut looks, &mut keys, None);
+    turn = mem::replace(&mut planner.agenda().turn, Bound::Unbounded);
+    let mut due = plan(planner, &view, due, &mut turn, &mut looks, &mut keys, None);
     let keys_max = planner.agenda().keys_max;
     while keys.len() > keys_max {
         due.extend(keys.pop_last());
+    }
+    if !due.is_empty() {
+        planner.agenda().turn = turn;
     }
     planner.agenda().due = due;
     if keys.is_empty() {
@@ -233,32 +267,52 @@ fn walk<P: Planner>(
     (keys, is_guard)
 }
 
-/// Plans keys, one after the other, until there are enough or so much was looked at. Returns those
-/// that are still due. `announced` is given with keys that should ask for nothing, unless they are
+/// Plans keys in turn until there are enough or so much was looked at. Returns those that are still
+/// due. `announced` is given with keys that should ask for nothing, unless they are
 /// among these.
 fn plan<P: Planner>(
     planner: &mut P,
     view: &View,
     mut due: BTreeSet<P::Key>,
+    turn: &mut Bound<P::Key>,
     looks: &mut usize,
     keys: &mut BTreeSet<P::Key>,
     announced: Option<&BTreeSet<P::Key>>,
 ) -> BTreeSet<P::Key> {
     let keys_max = planner.agenda().keys_max;
+    let (walked, mut rest) = (keys.len(), Vec::new());
     while *looks > 0
         && keys.len() < keys_max
-        && let Some(key) = due.pop_first()
+        && let Some(key) = take_next::<P>(&mut due, turn, keys.len() == walked)
     {
         let is_news = announced.is_some_and(|announced| !announced.contains(&key));
-        let planned = planner.plan(view, key, looks);
+        let planned = planner.plan(view, key.clone(), looks);
         if is_news && !planned.keys.is_empty() {
-            let planned = &planned.keys;
-            tracing::warn!(?planned, "a full pass found work that no change had announced");
+            let count = planned.keys.len();
+            tracing::warn!(?key, count, "a full pass found work that no change had announced");
         }
         keys.extend(planned.keys);
-        due.extend(planned.rest);
+        rest.extend(planned.rest);
     }
+    due.extend(rest);
     due
+}
+
+/// Takes the next key in turn. A transaction takes no keys from both ends, or it could not be told
+/// which are next when it has no room for all.
+fn take_next<P: Planner>(
+    due: &mut BTreeSet<P::Key>,
+    turn: &mut Bound<P::Key>,
+    may_begin_again: bool,
+) -> Option<P::Key> {
+    let first = due.first()?;
+    if !P::takes_turns(first) {
+        return due.pop_first();
+    }
+    let next = due.range((turn.as_ref(), Bound::Unbounded)).next();
+    let next = next.or(may_begin_again.then_some(first))?.clone();
+    *turn = Bound::Excluded(next.clone());
+    due.take(&next)
 }
 
 /// Looks at the rest after others had their turn.
@@ -285,14 +339,14 @@ fn conclude<P: Planner>(
     let pause = match outcome {
         Ok(left) => {
             planner.agenda().keys_max = KEYS_MAX;
-            planner.agenda().add(left);
+            planner.agenda().add_again::<P>(left);
             Duration::ZERO
         }
         // Decided and written on one state of the store, so only a fault of ours can be refused.
         Err(TransactError::Aborted(error)) => fail(&error),
         Err(error @ (TransactError::NotWritten(_) | TransactError::OutcomeUnknown)) => {
             tracing::debug!(%error, "decides again");
-            planner.agenda().add(asked);
+            planner.agenda().add_again::<P>(asked);
             PAUSE
         }
         Err(error @ TransactError::TooLarge { .. }) => {
@@ -302,7 +356,7 @@ fn conclude<P: Planner>(
                 tracing::error!(?key, %error, "cannot be carried out");
             }
             planner.agenda().keys_max = (asked.len() / 2).max(1);
-            planner.agenda().add(asked);
+            planner.agenda().add_again::<P>(asked);
             Duration::ZERO
         }
     };

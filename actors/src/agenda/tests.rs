@@ -23,6 +23,8 @@ struct Counter {
     heavy: Option<usize>,
     /// Keys below are due again as soon as they were decided about, a hundred times.
     endless: usize,
+    /// How many keys a transaction has room for.
+    room: usize,
     counts: Rc<RefCell<Counts>>,
 }
 
@@ -34,11 +36,20 @@ const AGAIN_MAX: usize = 100;
 struct Counts {
     /// How many keys each transaction was handed.
     handed_over: Vec<usize>,
+    /// The keys that there was room for, by transaction.
+    written: Vec<BTreeSet<usize>>,
     /// The keys that were looked at, by the handler that did: each asks for the store first.
     looked_at: Vec<Vec<usize>>,
 }
 
 supervised!(Counter, mailbox = 4);
+
+impl Counter {
+    fn new(store: Store, agenda: Agenda<usize>, counts: Rc<RefCell<Counts>>) -> Self {
+        let (objects, first_needed, heavy, endless, room) = (0, 0, None, 0, KEYS_MAX);
+        Self { store, agenda, objects, first_needed, heavy, endless, room, counts }
+    }
+}
 
 impl Actor for Counter {
     type Context = Context<Self>;
@@ -81,11 +92,14 @@ impl Planner for Counter {
         *key >= self.first_needed
     }
 
-    fn decide(&mut self, keys: BTreeSet<usize>) -> Decide<usize> {
+    fn decide(&mut self, mut keys: BTreeSet<usize>) -> Decide<usize> {
         self.counts.borrow_mut().handed_over.push(keys.len());
         let is_heavy = self.heavy.is_some_and(|heavy| keys.contains(&heavy));
         let is_over = self.counts.borrow().handed_over.len() > AGAIN_MAX;
         let endless = if is_over { 0 } else { self.endless };
+        let left = keys.iter().nth(self.room).copied().map(|first| keys.split_off(&first));
+        self.agenda.add(keys.iter().filter(|key| **key < endless).copied());
+        self.counts.borrow_mut().written.push(keys);
         Box::new(move |head| {
             if is_heavy {
                 let labels = [("x".to_owned(), "y".repeat(2 << 20))].into();
@@ -95,7 +109,7 @@ impl Planner for Counter {
                 let (id, spec) = ("heavy".to_owned(), Some(spec));
                 head.create(Secret::from(wire::Secret { id, spec, ..Default::default() }))?;
             }
-            Ok(keys.into_iter().filter(|key| *key < endless).collect())
+            Ok(left.unwrap_or_default())
         })
     }
 }
@@ -110,7 +124,7 @@ fn counts(
     let counter = move |store, counts| {
         let mut agenda = Agenda::default();
         begin(&mut agenda);
-        Counter { store, agenda, objects, first_needed, heavy: None, endless: 0, counts }
+        Counter { objects, first_needed, ..Counter::new(store, agenda, counts) }
     };
     counts_of(counter, during)
 }
@@ -157,8 +171,7 @@ fn what_no_entry_can_hold_is_found_and_holds_up_nobody_else() {
     let counter = |store, counts| {
         let mut agenda = Agenda::default();
         agenda.add(0..8);
-        let heavy = Some(5);
-        Counter { store, agenda, objects: 0, first_needed: 0, heavy, endless: 0, counts }
+        Counter { heavy: Some(5), ..Counter::new(store, agenda, counts) }
     };
     let counts = counts_of(counter, Duration::from_secs(1));
     assert_eq!(counts.handed_over, [8, 4, 4, 2, 1, 3, 1, 1, 1]);
@@ -200,7 +213,7 @@ fn a_walk_is_not_held_up_by_keys_that_are_due_again_and_again() {
         let mut agenda = Agenda::default();
         agenda.add(0..endless);
         agenda.add_everything();
-        Counter { store, agenda, objects, first_needed: 0, heavy: None, endless, counts }
+        Counter { objects, endless, ..Counter::new(store, agenda, counts) }
     };
     let counts = counts_of(counter, Duration::from_secs(1));
     let meanwhile = counts.looked_at.iter().take(2 * AGAIN_MAX).flatten();
@@ -208,6 +221,24 @@ fn a_walk_is_not_held_up_by_keys_that_are_due_again_and_again() {
     let most = counts.looked_at.iter().map(Vec::len).max();
     assert!(most <= Some(LOOKED_AT_MAX), "one handler looked at {most:?}");
     assert!(counts.handed_over.iter().all(|count| *count <= KEYS_MAX));
+}
+
+/// Each comes by before any comes by twice, whether they are too many for a look or for a
+/// transaction.
+#[test]
+fn keys_that_are_due_again_and_again_take_turns_with_the_others() {
+    for (endless, room) in [(3 * KEYS_MAX, KEYS_MAX), (3 * KEYS_MAX, 100), (KEYS_MAX, 150)] {
+        let due = endless + 1;
+        let counter = move |store, counts| {
+            let mut agenda = Agenda::default();
+            agenda.add(0..due);
+            Counter { endless, room, ..Counter::new(store, agenda, counts) }
+        };
+        let counts = counts_of(counter, Duration::from_secs(1));
+        let round = counts.written.iter().take(due.div_ceil(room)).flatten();
+        let round: BTreeSet<_> = round.copied().collect();
+        assert_eq!(round.len(), due, "{due} with room for {room}");
+    }
 }
 
 #[test]

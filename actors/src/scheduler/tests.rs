@@ -10,6 +10,7 @@ mod placement;
 mod preassigned;
 mod rows;
 mod spread;
+mod trust;
 mod volumes;
 
 use std::{sync::Arc, time::Instant};

@@ -165,7 +165,7 @@ fn told(
     let (slot, action) = match step.change() {
         Planned::Create(slot) => (*slot, Action::Create),
         Planned::Replace { slot, .. } => (*slot, Action::Replace),
-        Planned::Raise(id, _) => {
+        Planned::Remove(id) | Planned::Shutdown { task: id, .. } => {
             let task = before.task(id).filter(|task| task.desired_state <= TaskState::RUNNING)?;
             let node_id = task.node_id.as_str().to_owned();
             let action = Action::Stop.into();

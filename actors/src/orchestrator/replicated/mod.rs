@@ -5,8 +5,6 @@
 //! A new spec replaces all tasks of a service at once, each slot stopped before it starts again.
 
 mod logic;
-mod step;
-mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +22,14 @@ use crate::{
     supervision::{Address, Life, Recipient},
 };
 
-pub(crate) use self::{
-    logic::Change as Planned,
+pub(crate) use self::logic::{
+    Change as Planned,
     step::{Step, carry_out, plan},
 };
-use step::{Due, steps};
-use survey::Survey;
+use self::logic::{
+    step::{Due, is_in_hand, steps},
+    survey::Survey,
+};
 
 /// The orchestrator of replicated services. One lives where the leader does.
 pub struct Replicated {
@@ -106,6 +106,15 @@ impl Planner for Replicated {
         true
     }
 
+    /// A plan is carried out before the next is made.
+    fn takes_turns(due: &Due) -> bool {
+        matches!(due, Due::Service(_))
+    }
+
+    fn is_in_hand(due: &BTreeSet<Due>, key: &Due) -> bool {
+        matches!(key, Due::Service(id) if is_in_hand(due, id))
+    }
+
     fn plan(&mut self, view: &View, due: Due, looks: &mut usize) -> Planning<Due> {
         *looks = looks.saturating_sub(1);
         let id = match due {
@@ -114,11 +123,18 @@ impl Planner for Replicated {
             Due::Service(_) if self.survey.is_some() => {
                 return Planning { keys: Vec::new(), rest: Some(due) };
             }
-            Due::Going(id) | Due::Service(id) => id,
+            Due::Service(id) => {
+                self.survey = Some(Survey::new(view.clone(), id.clone()));
+                id
+            }
+            Due::Going(id) => id,
         };
-        // What is planned for an earlier version of the service is not carried out.
         let survey = self.survey.take().filter(|survey| survey.is_of_version_in(view));
-        let mut survey = survey.unwrap_or_else(|| Survey::new(view.clone(), id.clone()));
+        let Some(mut survey) = survey else {
+            // What is planned for an earlier version of the service is not carried out. It is gone
+            // through anew when others had their turn.
+            return Planning { keys: Vec::new(), rest: Some(Due::Service(id)) };
+        };
         let keys = steps(&mut survey, looks).into_iter().map(Due::Step).collect();
         if survey.is_over() {
             return Planning { keys, rest: None };

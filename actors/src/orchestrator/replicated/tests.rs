@@ -14,8 +14,6 @@ use tokio::time::sleep;
 use super::{
     super::testing::{at, change, commit, observe, run, runnable, served, service, spec, view},
     logic::{CREATED_MAX, Change as Step, services, touched},
-    step::{carry_out, plan},
-    survey::Survey,
     *,
 };
 use crate::{
@@ -48,7 +46,8 @@ fn describe(changes: &[Step]) -> String {
             let old: Vec<_> = old.iter().map(|task| task.as_str()).collect();
             format!("replace {slot} [{}]", old.join(" "))
         }
-        Step::Raise(task, to) => format!("{to} {task}").to_lowercase(),
+        Step::Remove(task) => format!("remove {task}"),
+        Step::Shutdown { slot, task } => format!("shutdown {slot} {task}"),
     });
     words.collect::<Vec<_>>().join(", ")
 }
@@ -116,8 +115,8 @@ fn a_new_spec_replaces_every_task() {
     check(any, 1, "1!:running 2!:running", "replace 1 [t1], remove t2");
     check(any, 2, "1!:running", "replace 1 [t1], create 2");
     // Of several that are right, one stays: one that runs before one that ended or waits.
-    check(any, 1, "1:failed 1:running 1:new>ready", "shutdown t1, shutdown t3");
-    check(any, 1, "1!:running 1:new>ready", "shutdown t1");
+    check(any, 1, "1:failed 1:running 1:new>ready", "shutdown 1 t1, shutdown 1 t3");
+    check(any, 1, "1!:running 1:new>ready", "shutdown 1 t1");
 }
 
 #[test]
@@ -137,14 +136,8 @@ fn a_service_that_is_gone_keeps_nothing() {
 #[test]
 fn a_full_pass_comes_by_every_service_once_however_few_it_looks_at() {
     let spec = spec(RestartCondition::Any, 0);
-    let called = |id: &str| {
-        let service = service(2, &spec);
-        let mut wish = service.spec.as_ref().clone();
-        wish.annotations = None;
-        Service { id: id.into(), spec: wish.into(), ..service }
-    };
     let gone = super::super::testing::tasks("1:running 2:running 2:running", &spec);
-    let objects = ["a", "b", "u"].map(|id| Object::from(called(id)));
+    let objects = ["a", "b", "u"].map(|id| Object::from(called(id, 2)));
     let view = view(objects.into_iter().chain(gone.into_iter().map(Object::from)));
     for count in 1..6 {
         let (mut passed, mut after) = (Vec::new(), None);
@@ -289,6 +282,59 @@ fn a_service_that_takes_several_looks_comes_to_rest() {
     });
 }
 
+/// A large service asks for something else with every commit: a plan for it is never carried out.
+/// One with a higher id has its turn all the same.
+#[test]
+fn a_service_that_never_rests_holds_up_nobody_else() {
+    run(async |tree| {
+        let store = testing::start_slow(tree, full(1_000, 1_000), Duration::from_millis(100));
+        testing::until_leading(&store).await;
+        let subject = store.clone();
+        tree.child_with_address("replicated", move |life, own| {
+            Replicated::new(subject.clone(), environment(), life, own)
+        });
+        for round in 0..30 {
+            let written = store.transact(move |head| {
+                let meta = head.service(&"s".into()).unwrap().meta;
+                let wish = service(2_000 * (round % 2), &spec(RestartCondition::Any, 0));
+                head.update(Service { meta, ..wish })?;
+                if round == 10 { head.create(called("z", 1)) } else { Ok(()) }
+            });
+            written.await.unwrap();
+        }
+        assert_eq!(store.view().tasks_of_service(&"z".into()).count(), 1);
+    });
+}
+
+#[test]
+fn a_service_with_steps_that_are_due_is_in_hand() {
+    let planned = |id: &str| {
+        let view = view([called(id, 2).into()]);
+        plan(&view, &id.into()).into_iter().map(Due::Step)
+    };
+    let going = [Due::Going("b".into()), Due::Service("a".into())];
+    let due: BTreeSet<_> = planned("k").chain(planned("m")).chain(going).collect();
+    for (id, expected) in [
+        ("a", false),
+        ("b", true),
+        ("c", false),
+        ("k", true),
+        ("l", false),
+        ("m", true),
+        ("n", false),
+    ] {
+        assert_eq!(Replicated::is_in_hand(&due, &Due::Service(id.into())), expected, "{id}");
+    }
+}
+
+/// A service that is called otherwise.
+fn called(id: &str, replicas: u64) -> Service {
+    let service = service(replicas, &spec(RestartCondition::Any, 0));
+    let mut wish = service.spec.as_ref().clone();
+    wish.annotations = None;
+    Service { id: id.into(), spec: wish.into(), ..service }
+}
+
 #[test]
 fn a_step_that_the_head_does_not_ask_for_is_left_out() {
     let wish = |replicas| service(replicas, &spec(RestartCondition::Any, 0));
@@ -330,6 +376,11 @@ fn a_step_that_the_head_does_not_ask_for_is_left_out() {
         change(head, "t1", |task| task.desired_state = TaskState::REMOVE);
     };
     assert_eq!(written(0, "1:running", &stopped), 0, "it goes already");
+    assert_eq!(written(1, "1:running 1:running", &nothing), 1);
+    let kept_ends = |head: &mut Transaction| {
+        change(head, "t1", |task| task.status.state = TaskState::FAILED);
+    };
+    assert_eq!(written(1, "1:running 1:running", &kept_ends), 0, "it is the one that runs");
 }
 
 fn words() -> impl Strategy<Value = String> {

@@ -7,7 +7,7 @@ use tokio::{task::LocalSet, time::sleep};
 use super::*;
 use crate::{
     environment::testing::environment,
-    scheduler::{Scheduler, Trust},
+    scheduler::Scheduler,
     store::{Change, Store, testing},
     supervision::{Address, Budget, Census, Tree, testing::listen},
 };
@@ -211,19 +211,6 @@ fn what_the_head_refuses_is_not_decided_again_at_once() {
         sleep(Duration::from_secs(1)).await;
         assert_eq!(store.view().task(&"t".into()).expect("there").node_id.as_str(), "b");
     });
-}
-
-#[test]
-fn nothing_is_decided_before_the_board_shows_all_that_was_written() {
-    for (row, trust, view, expected) in [
-        ("what comes is older", Trust::CommittedAt(7), 6, Trust::CommittedAt(7)),
-        ("it shows all of it", Trust::CommittedAt(7), 7, Trust::Sure),
-        ("and more", Trust::CommittedAt(7), 8, Trust::Sure),
-        ("nobody knows yet what there is", Trust::Unsure, 8, Trust::Unsure),
-        ("all was known before", Trust::Sure, 5, Trust::Sure),
-    ] {
-        assert_eq!(trust.begun_at(view), expected, "{row}");
-    }
 }
 
 #[test]

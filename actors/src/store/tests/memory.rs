@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use bytes::Bytes;
 use tokio::{
     task::LocalSet,
@@ -21,7 +21,10 @@ use crate::{
         Store, TransactError, leading::GROUP_ENTRIES, testing,
     },
     supervised,
-    supervision::{Address, Budget, Census, Tree, testing::listen},
+    supervision::{
+        Address, Budget, Census, Tree,
+        testing::{When, doom, listen},
+    },
 };
 
 type Outcome = Result<(), TransactError<Error>>;
@@ -65,6 +68,20 @@ impl Handler<Propose> for Raft {
                 Ok(())
             }
         }
+    }
+}
+
+/// Lets raft be busy for a second, and then die.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Die;
+
+impl Handler<Die> for Raft {
+    type Result = ();
+
+    fn handle(&mut self, _: Die, ctx: &mut Context<Self>) {
+        let busy = sleep(Duration::from_secs(1)).into_actor(self);
+        ctx.wait(busy.map(|(), _, _| panic!("a bug in raft")));
     }
 }
 
@@ -389,6 +406,46 @@ fn a_dead_store_leaves_nobody_without_an_answer() {
         assert_eq!(deadly.await, Err(TransactError::NotWritten(NotWritten::NotLeading)));
         assert_eq!(proposed.await.unwrap(), Err(TransactError::OutcomeUnknown));
     });
+}
+
+/// The raft that comes after it does not lead before it says so.
+#[test]
+fn a_raft_that_dies_with_a_proposal_leaves_nobody_without_an_answer() {
+    let not_written = Err(TransactError::NotWritten(NotWritten::NotLeading));
+    let in_doubt = Err(TransactError::OutcomeUnknown);
+    for (dies, expected) in [
+        (None, not_written.clone()),
+        (Some(When::BeforeHandling), in_doubt.clone()),
+        (Some(When::AfterHandling), in_doubt),
+    ] {
+        run(async |tree| {
+            let rig = Rig::leading(tree).await;
+            match dies {
+                Some(when) => doom("test/raft", when),
+                // With the proposal in its mailbox.
+                None => rig.raft.try_send(Die).expect("there is room"),
+            }
+            settle().await;
+            let proposed = spawn(create(&rig.store, "a"));
+            settle().await;
+            *rig.refuse.borrow_mut() = Some(Refused::NotLeading);
+            let behind = spawn(create(&rig.store, "b"));
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(behind.await.unwrap(), not_written, "{dies:?}");
+            rig.recover(2).await;
+            assert_eq!(proposed.await.unwrap(), expected, "{dies:?}");
+            rig.taken.borrow_mut().clear();
+
+            *rig.refuse.borrow_mut() = None;
+            rig.tell(2, vec![Event::Lead { term: 3, next_index: 1 }]).await;
+            let later = spawn(create(&rig.store, "a"));
+            settle().await;
+            let entries = rig.taken(3);
+            rig.tell(2, vec![Event::Apply(entries)]).await;
+            assert_eq!(later.await.unwrap(), Ok(()), "{dies:?}");
+            assert_eq!(rig.store.view().services().count(), 1);
+        });
+    }
 }
 
 /// Notes what it is told; handles each message for a second.

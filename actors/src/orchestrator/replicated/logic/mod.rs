@@ -1,5 +1,8 @@
 //! How many tasks a replicated service needs, in which slots (`orchestration` §5.4, §6).
 
+pub(super) mod step;
+pub(super) mod survey;
+
 use std::{collections::BTreeSet, iter, sync::Arc};
 
 use protocol::{
@@ -20,8 +23,15 @@ pub(super) const CREATED_MAX: usize = 50 * CHANGES_PER_TRANSACTION;
 /// One step that brings the tasks closer to the spec. What makes room comes before what takes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Change {
-    /// A task is to go further than it should so far.
-    Raise(TaskId, TaskState),
+    /// A task is to go, whatever becomes of its slot.
+    Remove(TaskId),
+    /// A task is to stop, since another one is right in its slot.
+    Shutdown {
+        /// The slot.
+        slot: u64,
+        /// The task that is to stop.
+        task: TaskId,
+    },
     /// A new task in a slot whose tasks are not what the service asks for; it starts when they
     /// have stopped.
     Replace {
@@ -66,8 +76,7 @@ fn is_other_node(Touched { before, after }: &Touched<Node>) -> bool {
 }
 
 pub(super) fn removed(task: &Arc<Task>) -> Option<Change> {
-    (task.desired_state < TaskState::REMOVE)
-        .then(|| Change::Raise(task.id.clone(), TaskState::REMOVE))
+    (task.desired_state < TaskState::REMOVE).then(|| Change::Remove(task.id.clone()))
 }
 
 /// The tasks that stand for a slot: those that should run, else the last one if it has ended for
@@ -111,7 +120,7 @@ pub(super) fn updated(
     });
     let others = others.map(|task| task.id.clone());
     match clean {
-        Some(_) => others.map(|id| Change::Raise(id, TaskState::SHUTDOWN)).collect(),
+        Some(_) => others.map(|task| Change::Shutdown { slot, task }).collect(),
         None => vec![Change::Replace { slot, old: others.collect() }],
     }
 }

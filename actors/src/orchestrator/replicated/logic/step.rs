@@ -13,13 +13,10 @@ use protocol::{
 };
 use rand::RngCore;
 
-use super::{
-    super::task::{Template, raised},
-    logic::{Change, updatable, updated, version},
-    survey::Survey,
-};
+use super::{Change, survey::Survey, updatable, updated, version};
 use crate::{
     agenda::Room,
+    orchestrator::task::{Template, raised},
     store::{Error, Transaction, View},
 };
 
@@ -57,10 +54,19 @@ pub(crate) fn plan(view: &View, id: &ServiceId) -> Vec<Step> {
 }
 
 /// The next steps that a look at a service comes by.
-pub(super) fn steps(survey: &mut Survey, looks: &mut usize) -> Vec<Step> {
+pub(crate) fn steps(survey: &mut Survey, looks: &mut usize) -> Vec<Step> {
     let (id, version) = (survey.service().clone(), survey.version());
     let changes = survey.advance(looks).into_iter();
     changes.map(|change| Step { service: id.clone(), version, change }).collect()
+}
+
+/// Whether a service is being gone through, or steps for it are due.
+pub(crate) fn is_in_hand(due: &BTreeSet<Due>, id: &ServiceId) -> bool {
+    let change = Change::Remove(TaskId::default());
+    let lowest = Due::Step(Step { service: id.clone(), version: None, change });
+    let next = due.range(lowest..).next();
+    due.contains(&Due::Going(id.clone()))
+        || matches!(next, Some(Due::Step(step)) if step.service == *id)
 }
 
 /// Carries out steps as far as there is room, and returns those that are left.
@@ -112,10 +118,12 @@ fn is_still_right(head: &View, Step { service: id, version: planned_for, change 
     };
     match change {
         Change::Create(slot) => in_slot(*slot).is_empty(),
-        Change::Replace { slot, .. } => head
+        Change::Shutdown { slot, .. } | Change::Replace { slot, .. } => head
             .service(id)
             .is_some_and(|service| updated(head, service, *slot, &in_slot(*slot)).contains(change)),
-        Change::Raise(task, to) => head.task(task).is_some_and(|task| task.desired_state < *to),
+        Change::Remove(id) => {
+            head.task(id).is_some_and(|task| task.desired_state < TaskState::REMOVE)
+        }
     }
 }
 
@@ -130,7 +138,7 @@ fn new_task(change: &Change) -> Option<(u64, TaskState)> {
     match change {
         Change::Create(slot) => Some((*slot, TaskState::RUNNING)),
         Change::Replace { slot, .. } => Some((*slot, TaskState::READY)),
-        Change::Raise(..) => None,
+        Change::Remove(_) | Change::Shutdown { .. } => None,
     }
 }
 
@@ -142,6 +150,7 @@ fn stopped(head: &View, change: &Change) -> Vec<Arc<Task>> {
         Change::Replace { old, .. } => {
             old.iter().filter_map(|task| raise(task, TaskState::SHUTDOWN)).collect()
         }
-        Change::Raise(task, to) => raise(task, *to).into_iter().collect(),
+        Change::Shutdown { task, .. } => raise(task, TaskState::SHUTDOWN).into_iter().collect(),
+        Change::Remove(task) => raise(task, TaskState::REMOVE).into_iter().collect(),
     }
 }

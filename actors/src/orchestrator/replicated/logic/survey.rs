@@ -1,5 +1,4 @@
-//! Looks at all tasks of one service, a few slots at a time, on one view. It is pure, and what it
-//! finds is checked again on the head, so that it does not matter how long it takes.
+//! Looks at all tasks of one service, a few slots at a time, on one view. What it finds is checked again on the head, so that it does not matter how long it takes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,15 +12,12 @@ use protocol::{
     objects::{Service, Task},
 };
 
-use super::{
-    super::task::replicas,
-    logic::{CREATED_MAX, Change, is_running, removed, updatable, updated, version},
-};
-use crate::store::View;
+use super::{CREATED_MAX, Change, is_running, removed, updatable, updated, version};
+use crate::{orchestrator::task::replicas, store::View};
 
 /// One look at a service that goes on from call to call.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub(crate) struct Survey {
     view: View,
     id: ServiceId,
     /// What is asked for; none if the service is gone, or is leaving.
@@ -75,7 +71,7 @@ struct Ranking {
 
 impl Survey {
     /// Begins to look at a service.
-    pub(super) fn new(view: View, id: ServiceId) -> Self {
+    pub(crate) fn new(view: View, id: ServiceId) -> Self {
         let service = view.service(&id).filter(|service| !service.pending_delete);
         let replicas = service.map(|service| replicas(service));
         let stage = match replicas {
@@ -92,27 +88,27 @@ impl Survey {
     }
 
     /// The service that is looked at.
-    pub(super) fn service(&self) -> &ServiceId {
+    pub(crate) fn service(&self) -> &ServiceId {
         &self.id
     }
 
     /// The version of the service.
-    pub(super) fn version(&self) -> Option<u64> {
+    pub(crate) fn version(&self) -> Option<u64> {
         version(&self.view, &self.id)
     }
 
     /// Whether the service is the same in another view.
-    pub(super) fn is_of_version_in(&self, view: &View) -> bool {
+    pub(crate) fn is_of_version_in(&self, view: &View) -> bool {
         self.version() == version(view, &self.id)
     }
 
     /// Whether all is said.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Done)
     }
 
     /// Looks at so many tasks more, and says what is to change. A slot is looked at as a whole.
-    pub(super) fn advance(&mut self, looks: &mut usize) -> Vec<Change> {
+    pub(crate) fn advance(&mut self, looks: &mut usize) -> Vec<Change> {
         let mut changes = Vec::new();
         while *looks > 0 {
             self.stage = match mem::replace(&mut self.stage, Stage::Done) {
