@@ -105,6 +105,8 @@ pub struct Agent {
     /// The removal of what nobody knows, after the first complete list of this life, since the
     /// database alone may have been lost, and after a task left something behind.
     sweeping: Option<Work>,
+    /// Whether another one is to follow it.
+    sweep_again: bool,
     /// Whether there has been a complete list in this life.
     is_informed: bool,
 }
@@ -265,19 +267,32 @@ impl Agent {
             saving: None,
             reviving: BTreeMap::new(),
             sweeping: None,
+            sweep_again: false,
             is_informed: false,
         }
     }
 
-    /// Removes what an earlier life of the daemon has left behind and nobody knows any more.
+    /// Removes what an earlier life of the daemon has left behind and nobody knows any more. A
+    /// removal at work is not disturbed, it may take a grace period: another one follows it.
     fn sweep(&mut self, ctx: &mut Context<Self>) {
+        self.sweep_again = self.sweeping.is_some();
+        if self.sweep_again {
+            return;
+        }
         let swept = self.shared.ports.executor.retain(self.ledger.task_ids());
         self.sweeping = Some(Work::begin(ctx, swept, |agent, result, ctx| {
-            let Err(error) = result else { return };
+            let Err(error) = result else { return agent.swept(agent.sweep_again, ctx) };
             tracing::warn!(%error, "what is left of an unknown task was not removed; trying again");
             let wait = sleep(SWEEP_RETRY_AFTER);
-            agent.sweeping = Some(Work::begin(ctx, wait, |agent, (), ctx| agent.sweep(ctx)));
+            agent.sweeping = Some(Work::begin(ctx, wait, |agent, (), ctx| agent.swept(true, ctx)));
         }));
+    }
+
+    fn swept(&mut self, again: bool, ctx: &mut Context<Self>) {
+        self.sweeping = None;
+        if again {
+            self.sweep(ctx);
+        }
     }
 
     /// Writes what is unsaved, unless a write is on the way: that one comes back here.

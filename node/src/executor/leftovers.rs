@@ -34,26 +34,29 @@ pub(super) struct Leftovers {
 }
 
 impl Leftovers {
-    /// Kills them all, and returns when they have ended or nothing more can be done. Blocks.
-    pub(super) fn kill(&self) -> io::Result<()> {
-        for group in &self.control_groups {
-            group.kill();
-        }
+    /// Kills them all, and returns when they have ended or nothing more can be done: whether
+    /// nothing was found any more. Blocks.
+    pub(super) fn kill(&self) -> io::Result<bool> {
+        // Each of them, whatever becomes of the others.
+        let stubborn = self.control_groups.iter().filter(|group| !group.kill()).count();
         for _ in 0..PASSES_MAX {
             let found = self.find()?;
+            if found.is_empty() {
+                return Ok(stubborn == 0);
+            }
             let killed: Vec<_> = found
                 .into_iter()
                 .filter(|process| pidfd_send_signal(process, Signal::KILL).is_ok())
                 .collect();
             if killed.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
             for process in &killed {
                 let mut waited = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
                 poll(&mut waited, PollTimeout::from(END_MS)).ok();
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn find(&self) -> io::Result<Vec<OwnedFd>> {

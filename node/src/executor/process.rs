@@ -172,9 +172,9 @@ impl Process {
     pub(super) async fn remove(&self) -> Result<(), ExecutorError> {
         self.shutdown().await?;
         let (groups, removal) = (self.control_groups(), self.removal.clone());
-        self.work(move |directory| removal.remove(directory, groups)).await?;
+        // Before it leaves something itself: that has only just been tried.
         self.removal.try_again().await;
-        Ok(())
+        self.work(move |directory| removal.remove(directory, groups)).await
     }
 
     /// The groups that the task was started in; another daemon may have chosen other ones.
@@ -211,7 +211,9 @@ impl Process {
         let shim = RunningShim::spawned(pid).map_err(|error| {
             // One that nobody can watch must not start the task.
             let child = Pid::from_raw(pid);
-            kill(child, Signal::SIGKILL).and_then(|()| waitpid(child, None)).ok();
+            kill(child, Signal::SIGKILL).ok();
+            // It may hang in the kernel for a while; nothing waits for that.
+            spawn_blocking(move || waitpid(child, None));
             unable(error)
         })?;
         *self.shim.borrow_mut() = Some(Rc::new(shim));
@@ -289,7 +291,16 @@ impl Process {
             main: started.and_then(|started| started.main),
             fresh,
         };
-        if let Ok(Err(error)) = spawn_blocking(move || leftovers.kill()).await {
+        // While nobody has claimed it, a shim may be on its way.
+        let claimed = matches!(self.claimed(), Ok(Some(_)));
+        let killed = self.work(move |directory| {
+            let killed = leftovers.kill();
+            if claimed && matches!(killed, Ok(true)) {
+                directory.mark_swept();
+            }
+            Ok(killed)
+        });
+        if let Ok(Err(error)) = killed.await {
             tracing::warn!(task.id = self.instructions.task_id, %error, "processes of a task may be left");
         }
     }

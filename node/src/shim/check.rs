@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    error,
-    io::{self, PipeReader, Write, pipe},
+    io::{self, PipeReader, pipe},
     process::Stdio,
 };
 
@@ -12,7 +11,7 @@ use rustix::process::{
 };
 
 use super::{
-    CHECK, CHECK_VARIABLE, chain,
+    CHECK, CHECK_VARIABLE,
     control_group::ControlGroup,
     directory::TaskDirectory,
     entry,
@@ -20,9 +19,6 @@ use super::{
     process::{Stat, carries, open, processes},
     report::Report,
 };
-
-/// How often it is said that checks cannot begin, in the life of a shim.
-const TROUBLES_MAX: u32 = 100;
 
 /// How often processes are looked through for what a check has left: they may start others
 /// meanwhile.
@@ -123,28 +119,5 @@ impl Check {
             Report::Failed(failure) => Err(io::Error::other(failure.reason)),
             Report::Silent => Err(io::Error::other("it was ended before its command ran")),
         }
-    }
-}
-
-/// What is said about checks that cannot begin: once until one has begun again, and not for ever.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    is_told: bool,
-    told: u32,
-}
-
-impl Trouble {
-    /// Tells whoever looks into the task's directory.
-    pub(super) fn tell(&mut self, error: &dyn error::Error) {
-        if !self.is_told && self.told < TROUBLES_MAX {
-            writeln!(io::stderr(), "a health check could not begin: {}", chain(error)).ok();
-            self.told += 1;
-        }
-        self.is_told = true;
-    }
-
-    /// A check has begun.
-    pub(super) fn is_over(&mut self) {
-        self.is_told = false;
     }
 }

@@ -25,6 +25,10 @@ const PROCESSES: &str = "cgroup.procs";
 const MEMORY_EVENTS: [&str; 2] = ["memory.events", "memory.oom_control"];
 const OOM_KILLS: &str = "oom_kill";
 
+/// Where version 2 says whether a process is in a group or below it.
+const EVENTS: &str = "cgroup.events";
+const POPULATED: &str = "populated";
+
 /// What only groups have that count what is below them as their own: those that count processes,
 /// and all of version 2.
 const COUNTERS: [&str; 2] = ["pids.current", "cgroup.controllers"];
@@ -37,9 +41,6 @@ const PASSES_MAX: usize = 50;
 
 /// How often a group is tried to be removed. One whose last process has only just ended refuses.
 const REMOVALS_MAX: usize = 50;
-
-/// How many groups of one task are looked at. With more, some are left for the next time.
-const BELOW_MAX: usize = 10_000;
 
 /// How long to wait before a group is looked at again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -134,14 +135,22 @@ impl ControlGroup {
     }
 
     /// Kills every process in the group and below it, and returns when they have ended. What cannot
-    /// be killed is left.
-    pub fn kill(&self) {
+    /// be killed is left; returns whether nothing is.
+    pub fn kill(&self) -> bool {
         for _ in 0..PASSES_MAX {
-            if self.processes().is_empty() {
-                return;
-            }
             self.kill_now();
+            if !self.is_populated() {
+                return true;
+            }
             sleep(PAUSE);
+        }
+        false
+    }
+
+    fn is_populated(&self) -> bool {
+        match fs::read(self.file(EVENTS)) {
+            Ok(events) => counter(&events, POPULATED) > 0,
+            Err(_) => !self.processes().is_empty(),
         }
     }
 
@@ -181,35 +190,45 @@ impl ControlGroup {
         self.remove_now()
     }
 
-    /// Removes the group with those below it, unless somebody is in one.
+    /// Removes the group with those below it, unless somebody is in one. Those that can be are
+    /// removed whatever becomes of the others; the first failure is returned.
     pub fn remove_now(&self) -> io::Result<()> {
-        let remove = |directory| match fs::remove_dir(directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        };
-        self.directories().iter().rev().try_for_each(remove)
+        let mut result = Ok(());
+        self.visit(|directory| match fs::remove_dir(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound && result.is_ok() => {
+                result = Err(error);
+            }
+            Ok(()) | Err(_) => {}
+        });
+        result
     }
 
     fn processes(&self) -> BTreeSet<i32> {
-        let list = |directory: PathBuf| fs::read(directory.join(PROCESSES)).unwrap_or_default();
-        self.directories().into_iter().flat_map(|directory| numbers(&list(directory))).collect()
+        let mut found = BTreeSet::new();
+        self.visit(|directory| {
+            found.extend(numbers(&fs::read(directory.join(PROCESSES)).unwrap_or_default()));
+        });
+        found
     }
 
-    /// Its directory and those of the groups below it, which a task may make; parents come first.
-    fn directories(&self) -> Vec<PathBuf> {
-        let mut found = vec![PathBuf::from(&self.directory)];
-        let mut looked_at = 0;
-        while let Some(directory) = found.get(looked_at).filter(|_| found.len() < BELOW_MAX) {
+    /// Visits the groups below, which a task may make in any number, and itself at last: each
+    /// behind those below it. No more is remembered than the way down and what is beside it.
+    fn visit(&self, mut visit: impl FnMut(&Path)) {
+        let mut ahead = vec![(PathBuf::from(&self.directory), false)];
+        while let Some((directory, is_next)) = ahead.pop() {
+            if is_next {
+                visit(&directory);
+                continue;
+            }
             // Nothing below anything else is ours.
             let is_group = directory.join(PROCESSES).exists();
-            let entries = is_group.then(|| fs::read_dir(directory)).into_iter().flatten();
+            let entries = is_group.then(|| fs::read_dir(&directory)).into_iter().flatten();
             let is_folder = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
             let below = entries.flatten().flatten().filter(is_folder);
-            let below: Vec<_> = below.map(|entry| entry.path()).collect();
-            found.extend(below);
-            looked_at += 1;
+            let below: Vec<_> = below.map(|entry| (entry.path(), false)).collect();
+            ahead.push((directory, true));
+            ahead.extend(below);
         }
-        found
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -351,6 +370,53 @@ mod tests {
             group.remove().unwrap();
             assert!(!Path::new(&group.directory).exists());
         }
+    }
+
+    #[test]
+    fn a_group_that_stays_keeps_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(PROCESSES), "").unwrap();
+        for name in ["a", "b", "c", "d", "e"] {
+            fs::create_dir_all(folder.path().join(name).join("below")).unwrap();
+            fs::write(folder.path().join(name).join(PROCESSES), "").unwrap();
+        }
+        // Where these files are ordinary ones, a folder with one in it stays.
+        group(folder.path()).remove_now().unwrap_err();
+        for name in ["a", "b", "c", "d", "e"] {
+            assert!(!folder.path().join(name).join("below").exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn all_are_killed_at_once_whatever_is_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name| folder.path().join(name);
+        fs::write(file("cgroup.kill"), "").unwrap();
+        fs::write(file(PROCESSES), "").unwrap();
+        assert!(group(folder.path()).kill());
+        assert_eq!(fs::read_to_string(file("cgroup.kill")).unwrap(), "1");
+        fs::write(file(EVENTS), "populated 1\nfrozen 0\n").unwrap();
+        assert!(!group(folder.path()).kill(), "somebody stays");
+    }
+
+    #[test]
+    fn no_number_of_groups_hides_a_process() {
+        // A disk may take half a minute to forget so many.
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() {
+            tempfile::tempdir_in(memory).unwrap()
+        } else {
+            tempfile::tempdir().unwrap()
+        };
+        fs::write(folder.path().join(PROCESSES), "").unwrap();
+        for number in 0..10_000 {
+            fs::create_dir(folder.path().join(number.to_string())).unwrap();
+        }
+        let below = folder.path().join("0/below");
+        fs::create_dir(&below).unwrap();
+        fs::write(folder.path().join("0").join(PROCESSES), "").unwrap();
+        fs::write(below.join(PROCESSES), "7\n").unwrap();
+        assert_eq!(group(folder.path()).processes(), [7].into());
     }
 
     #[test]

@@ -122,11 +122,9 @@ impl TaskDirectory {
 
     fn remove_all_but(&self, kept: &[&str]) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            } else if kept.iter().all(|kept| entry.file_name() != *kept) {
-                fs::remove_file(entry.path())?;
+            let path = entry?.path();
+            if path.file_name().is_none_or(|name| kept.iter().all(|kept| name != *kept)) {
+                remove_entry(&path)?;
             }
         }
         Ok(())
@@ -182,14 +180,14 @@ impl TaskDirectory {
         write_file(&self.beside::<Exit>(), &[0; EXIT_BYTES_MAX])
     }
 
-    /// Says that no process of the task is left. It need not be durable: nothing survives the
-    /// machine.
-    pub(super) fn mark_swept(&self) {
-        // Without the mark the daemon looks for itself.
+    /// Says that no process of the task is left, and that none will come: it is claimed. It need
+    /// not be durable: nothing survives the machine.
+    pub fn mark_swept(&self) {
+        // Without the mark the daemon looks again.
         File::create(self.path.join(SWEPT)).ok();
     }
 
-    /// Returns whether the shim has seen to it that no process of the task is left.
+    /// Returns whether somebody has seen to it that no process of the task is left.
     pub fn is_swept(&self) -> bool {
         self.path.join(SWEPT).exists()
     }
@@ -246,6 +244,18 @@ fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Removes a file, or a folder with everything in it. One that is gone is success: whoever still
+/// works here moves and removes files of its own.
+fn remove_entry(path: &Path) -> io::Result<()> {
+    let removed = fs::symlink_metadata(path).and_then(|found| {
+        if found.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    });
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Writes over what is there, so that room already taken is used, and makes it durable.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let write = || {
@@ -269,6 +279,20 @@ fn sync_directory(path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_removed_meanwhile_ends_no_removal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        fs::create_dir_all(path("folder/below")).unwrap();
+        fs::write(path("file"), "").unwrap();
+        for name in ["gone", "file", "folder"] {
+            remove_entry(&path(name)).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(path("file"), "").unwrap();
+        remove_entry(&path("file/below")).unwrap_err();
+    }
 
     #[test]
     fn what_a_shim_had_to_say_is_one_line() {

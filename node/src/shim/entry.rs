@@ -41,28 +41,46 @@ const CANNOT_RUN: i32 = 126;
 /// Longer reasons are cut, so that the exit record fits into the room reserved for it.
 const REASON_CHARACTERS_MAX: usize = 500;
 
+/// Why an entry has not become its program.
+struct Failure {
+    told: NotStarted,
+    /// Whether it is the task's fault, and not the machine's, which may do better in a moment.
+    is_of_task: bool,
+}
+
+impl From<NotStarted> for Failure {
+    /// What nobody has looked into is the machine's fault.
+    fn from(told: NotStarted) -> Self {
+        Self { told, is_of_task: false }
+    }
+}
+
 /// Becomes the task's program, or a check of its health: another program in its place.
 ///
-/// A failed check of which the machine is innocent is reported by the exit code alone, as if its
+/// A check that fails by the task's own fault is reported by the exit code alone, as if its
 /// program had run.
 pub(super) fn run(directory: &TaskDirectory, shim: Option<u32>, check: bool) -> ! {
     // The exec must not inherit it, and its own standard input takes its place.
     let Ok(report) = io::stdin().as_fd().try_clone_to_owned() else { exit(CANNOT_RUN) };
     let mut report = File::from(report);
     let failure = match prepare(directory, shim, check) {
-        Ok(mut command) => {
+        Ok((instructions, mut command)) => {
             report::ready(&mut report).ok();
             let error = command.exec();
-            let failure = cannot_exec(&command, &error);
-            if check && !is_trouble(&error) {
-                exit(failure.code)
+            let is_of_task = is_of_task(&instructions, number(&error));
+            Failure { told: cannot_exec(&command, &error), is_of_task }
+        }
+        Err(failure) => {
+            if check && failure.is_of_task {
+                report::ready(&mut report).ok();
             }
             failure
         }
-        Err(failure) => failure,
     };
-    report::failed(&mut report, &failure).ok();
-    exit(failure.code)
+    if !(check && failure.is_of_task) {
+        report::failed(&mut report, &failure.told).ok();
+    }
+    exit(failure.told.code)
 }
 
 /// Does everything but the exec.
@@ -70,9 +88,13 @@ fn prepare(
     directory: &TaskDirectory,
     shim: Option<u32>,
     check: bool,
-) -> Result<Command, NotStarted> {
+) -> Result<(Instructions, Command), Failure> {
     let instructions = directory.read::<Instructions>().map_err(|error| cannot_run(&error))?;
     let instructions = instructions.ok_or_else(|| not_started(CANNOT_RUN, "no instructions"))?;
+    let of = |errno: Option<Errno>, told: NotStarted| {
+        let is_of_task = is_of_task(&instructions, errno);
+        Failure { told, is_of_task }
+    };
     let failed = |verb: &'static str| {
         move |errno: Errno| not_started(CANNOT_RUN, &format!("{verb}: {}", errno.desc()))
     };
@@ -86,7 +108,7 @@ fn prepare(
         joined.map_err(|error| cannot_run(&error))?;
     }
     let rights = Rights::look_up(&instructions.user, &instructions.groups)
-        .map_err(|error| cannot_run(&error))?;
+        .map_err(|error| of(error.errno(), cannot_run(&error)))?;
     if !check {
         rights.take_output().map_err(|error| cannot_run(&error))?;
     }
@@ -99,22 +121,22 @@ fn prepare(
     for limit in &instructions.ulimits {
         limit.set().map_err(|errno| {
             let reason = format!("setting ulimit {}: {}", limit.name, errno.desc());
-            not_started(CANNOT_RUN, &reason)
+            of(Some(errno), not_started(CANNOT_RUN, &reason))
         })?;
     }
-    rights.take().map_err(|error| cannot_run(&error))?;
+    rights.take().map_err(|error| of(error.errno(), cannot_run(&error)))?;
     env::set_current_dir(&instructions.directory).map_err(|error| {
         let reason = format!("chdir: {:?}: {}", instructions.directory, text(&error));
-        not_started(CANNOT_RUN, &reason)
+        of(number(&error), not_started(CANNOT_RUN, &reason))
     })?;
     // A change of user forgets the request, so it comes last. A parent that died before the
     // request is not told of, so it is looked at afterwards.
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| cannot_run(&io::Error::from(error)))?;
     if shim != Some(parent_id()) {
-        return Err(not_started(CANNOT_RUN, "the shim is gone"));
+        return Err(not_started(CANNOT_RUN, "the shim is gone").into());
     }
-    Ok(command)
+    Ok((instructions, command))
 }
 
 fn cannot_exec(command: &Command, error: &io::Error) -> NotStarted {
@@ -122,13 +144,18 @@ fn cannot_exec(command: &Command, error: &io::Error) -> NotStarted {
     not_started(code, &format!("exec: {:?}: {}", command.get_program(), text(error)))
 }
 
-/// Returns whether an exec failed for want of something that the machine may have in a moment.
-fn is_trouble(error: &io::Error) -> bool {
-    let number = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        number,
-        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO)
-    )
+/// Returns whether what the system has refused is the task's fault. What the machine may have in a
+/// moment is not; a process too many is, when the task's processes are limited.
+fn is_of_task(instructions: &Instructions, refusal: Option<Errno>) -> bool {
+    match refusal {
+        Some(Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO) => false,
+        Some(Errno::EAGAIN) => instructions.ulimits.iter().any(|limit| limit.name == "nproc"),
+        Some(_) | None => true,
+    }
+}
+
+fn number(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
 }
 
 fn command(instructions: &Instructions, check: bool) -> Command {
@@ -163,8 +190,8 @@ fn not_started(code: i32, reason: &str) -> NotStarted {
 
 /// What the system said, without the number that the standard library adds.
 fn text(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
+    match number(error) {
+        Some(number) => number.desc().to_owned(),
         None => error.to_string(),
     }
 }

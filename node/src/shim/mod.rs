@@ -19,12 +19,13 @@ mod record;
 mod report;
 mod rotation;
 mod supervise;
+mod trouble;
 mod ulimit;
 mod user;
 
 use std::{
     env,
-    ffi::CString,
+    ffi::{CString, OsStr},
     fs::{self, File},
     io::{self, Write},
     os::{
@@ -81,13 +82,18 @@ pub fn main() -> ! {
     let name = arguments.next().unwrap_or_default();
     let directory = TaskDirectory::new(arguments.next().unwrap_or_default().into());
     if name == ENTRY {
-        let shim = arguments.next().and_then(|number| number.to_str()?.parse().ok());
+        let shim = arguments.next().and_then(|number| process_id(&number));
         entry::run(&directory, shim, arguments.next().is_some_and(|what| what == CHECK));
     }
     let Err(error) = supervise::run(&directory) else { exit(0) };
     // Standard error is the file `trouble` of the task; there is nobody else to tell.
     writeln!(io::stderr(), "{}", chain(&error)).ok();
     exit(1)
+}
+
+/// Reads the number of a process; an entry that was given none has no shim.
+fn process_id(word: &OsStr) -> Option<u32> {
+    word.to_str()?.parse().ok()
 }
 
 /// Starts `program` as the shim of the task in `directory`, and returns its process id. It gets
@@ -135,4 +141,21 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_word_of_a_command_line_panics(bytes: Vec<u8>, number: u32) {
+            process_id(&OsString::from_vec(bytes));
+            prop_assert_eq!(process_id(OsStr::new(&number.to_string())), Some(number));
+        }
+    }
 }

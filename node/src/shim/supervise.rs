@@ -30,7 +30,7 @@ use rustix::{
 
 use super::{
     STOP_REQUEST,
-    check::{Check, Trouble},
+    check::Check,
     clock,
     control_group::ControlGroup,
     directory::{Error, TaskDirectory},
@@ -42,6 +42,7 @@ use super::{
     record::{Claim, Exit, Healthy, Instructions, NotStarted, Outcome, Started},
     report::Report,
     rotation::{Limits, OutputFiles},
+    trouble::Trouble,
 };
 
 /// Longer grace periods are cut: longer ones cannot be added to the time.
@@ -54,6 +55,9 @@ const END_MS: u16 = 10_000;
 /// How long to wait for children that no list of processes shows, in milliseconds: a parent that
 /// ended while the list was made hands them over.
 const HANDOVER_MS: u16 = 100;
+
+/// How long to wait before a task that could not be asked to stop is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the exit record is tried while the disk refuses it, a second apart.
 const EXIT_ATTEMPTS: usize = 60;
@@ -76,16 +80,17 @@ pub(super) fn run(directory: &TaskDirectory) -> Result<(), Error> {
     let starting = directory.hold_starting()?;
     // The entry says what is wrong with instructions that cannot be read.
     let instructions = directory.read::<Instructions>().ok().flatten().unwrap_or_default();
-    match start(directory, &instructions, signals) {
+    match start(directory, &instructions, &signals) {
         Ok(mut task) => {
             // A task with health checks has started when one has succeeded.
             task.starting = task.health.is_some().then_some(starting);
             task.supervise(directory)
         }
         Err(failure) => {
-            remove_groups(&instructions.control_groups);
             let outcome = Some(Outcome::NotStarted(failure));
-            record_exit(directory, &Exit { outcome, out_of_memory: false })
+            let recorded = record_exit(directory, &Exit { outcome, out_of_memory: false });
+            sweep(directory, &signals, &instructions.control_groups);
+            recorded
         }
     }
 }
@@ -111,11 +116,11 @@ fn block_signals() -> io::Result<SignalFd> {
 }
 
 /// Starts the task; afterwards its program runs, and that is recorded.
-fn start(
+fn start<'signals>(
     directory: &TaskDirectory,
     instructions: &Instructions,
-    signals: SignalFd,
-) -> Result<Task, NotStarted> {
+    signals: &'signals SignalFd,
+) -> Result<Task<'signals>, NotStarted> {
     let failed = |error: Error| cannot_run(&error);
     let refused = |error: io::Error| cannot_run(&error);
     let limits = Limits {
@@ -156,7 +161,9 @@ fn start(
             .clone()
             .map(|check| Health::begin(check, clock::monotonic())),
         checking: None,
-        trouble: Trouble::default(),
+        check_trouble: Trouble::new("a health check could not begin"),
+        asking: None,
+        ask_trouble: Trouble::new("the task could not be asked to stop"),
         unhealthy: false,
         starting: None,
         signals,
@@ -167,8 +174,6 @@ fn start(
         .and_then(|main| directory.write(&Started { main: Some(main) }).map_err(failed));
     if let Err(failure) = recorded {
         task.kill_main();
-        task.end_descendants();
-        remove_groups(&instructions.control_groups);
         return Err(failure);
     }
     Ok(task)
@@ -185,23 +190,30 @@ fn record_exit(directory: &TaskDirectory, exit: &Exit) -> Result<(), Error> {
     directory.write(exit)
 }
 
-/// Removes the groups of a task whose processes are gone. What is left the daemon tries again.
-fn remove_groups(groups: &[ControlGroup]) {
-    for group in groups {
-        group.remove().ok();
+/// Leaves nothing of a task behind whose end is recorded. What is left the daemon tries again.
+fn sweep(directory: &TaskDirectory, signals: &SignalFd, groups: &[ControlGroup]) {
+    if end_descendants(signals) {
+        for group in groups {
+            group.remove().ok();
+        }
+        directory.mark_swept();
     }
 }
 
 /// How far the stopping of a task is.
 enum Stop {
     NotAsked,
-    /// The task has been asked, and is killed then.
-    Grace(Instant),
+    /// The task is asked, and killed when its grace period is over.
+    Grace {
+        end: Instant,
+        /// When to ask it; none once it has been.
+        ask: Option<Instant>,
+    },
     Killed,
 }
 
 /// A task whose program runs.
-struct Task {
+struct Task<'signals> {
     /// Not reaped before its end is known, so the number means this process and no other. It
     /// leads a session and a group of its own.
     main: Pid,
@@ -213,29 +225,31 @@ struct Task {
     health: Option<Health>,
     /// The check that runs.
     checking: Option<Check>,
-    /// What is said about checks that cannot begin.
-    trouble: Trouble,
+    check_trouble: Trouble,
+    /// A process that sends the stop signal.
+    asking: Option<Pid>,
+    ask_trouble: Trouble,
     /// Whether its health is why it ends.
     unhealthy: bool,
     /// Held open while the start is not decided.
     starting: Option<File>,
-    signals: SignalFd,
+    signals: &'signals SignalFd,
     pump: Pump,
 }
 
-impl Task {
+impl Task<'_> {
     /// Stays with the task to its end.
     fn supervise(mut self, directory: &TaskDirectory) -> Result<(), Error> {
         let code = loop {
             let check = self.step_health(directory);
-            let end = match self.stop {
-                Stop::Grace(end) => Some(end),
-                Stop::NotAsked | Stop::Killed => None,
+            let (ask, end) = match self.stop {
+                Stop::Grace { end, ask } => (ask, Some(end)),
+                Stop::NotAsked | Stop::Killed => (None, None),
             };
-            let next = [check, end].into_iter().flatten().min();
+            let next = [check, ask, end].into_iter().flatten().min();
             let timeout = next.map(|at| at.saturating_duration_since(clock::monotonic()));
             self.pump.carry(self.signals.as_fd(), timeout);
-            let asked = self.take_signals();
+            let asked = take_signals(self.signals);
             if let Some(code) = self.reap(directory)? {
                 break code;
             }
@@ -243,57 +257,58 @@ impl Task {
         };
         // At once: what follows may take a while, and the code must not depend on it.
         // A task that ended before it was stopped for its health ended by itself.
-        let stopped = matches!(self.stop, Stop::Grace(_) | Stop::Killed);
+        let stopped = matches!(self.stop, Stop::Grace { .. } | Stop::Killed);
         let unhealthy = self.unhealthy && stopped;
         let outcome = Some(if unhealthy { Outcome::Unhealthy(code) } else { Outcome::Code(code) });
         let out_of_memory = self.control_groups.iter().any(ControlGroup::ran_out_of_memory);
         let recorded = record_exit(directory, &Exit { outcome, out_of_memory });
         self.starting = None;
-        if self.end_descendants() {
-            remove_groups(&self.control_groups);
-            directory.mark_swept();
-        }
+        sweep(directory, self.signals, &self.control_groups);
         self.pump.finish();
         recorded
     }
 
     fn step_stop(&mut self, asked: bool) {
-        match self.stop {
-            Stop::NotAsked if asked => {
-                self.health.iter_mut().for_each(Health::end);
-                self.ask_to_stop();
-                self.stop = Stop::Grace(clock::monotonic() + self.grace_period);
-            }
-            Stop::Grace(end) if end <= clock::monotonic() => {
-                self.kill_main();
-                self.stop = Stop::Killed;
-            }
-            Stop::NotAsked | Stop::Grace(_) | Stop::Killed => {}
+        let now = clock::monotonic();
+        if asked && matches!(self.stop, Stop::NotAsked) {
+            self.health.iter_mut().for_each(Health::end);
+            self.stop = Stop::Grace { end: now + self.grace_period, ask: Some(now) };
+        }
+        let Stop::Grace { end, ask } = self.stop else { return };
+        // First, so that a task without a grace period is asked as well.
+        if ask.is_some_and(|ask| ask <= now) {
+            let asked = self.ask_to_stop();
+            self.has_asked(asked);
+        } else if end <= now {
+            self.kill_main();
+            self.stop = Stop::Killed;
         }
     }
 
-    /// Sends the task its stop signal. No safe call sends a real-time signal, but a shell does; the
-    /// main process is not reaped meanwhile, so its number is not another's.
-    fn ask_to_stop(&self) {
-        match Signal::from_named_raw(self.stop_signal) {
-            Some(signal) => drop(kill_process_group(self.main, signal)),
-            None => {
-                let line = format!("kill -{} -{}", self.stop_signal, self.main.as_raw_pid());
-                let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &line]).env_clear();
-                // The shim's standard error is the task's `trouble`.
-                shell.stdin(Stdio::null()).stdout(Stdio::null()).status().ok();
-            }
+    /// Sends the task its stop signal. No safe call sends a real-time signal, but a shell does, in
+    /// its own time; the main process is not reaped meanwhile, so its number is not another's.
+    fn ask_to_stop(&mut self) -> io::Result<()> {
+        if let Some(signal) = Signal::from_named_raw(self.stop_signal) {
+            kill_process_group(self.main, signal).ok();
+            return Ok(());
         }
+        let line = format!("kill -{} -{}", self.stop_signal, self.main.as_raw_pid());
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &line]).env_clear();
+        shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.asking = Some(Pid::from_child(&shell.spawn()?));
+        Ok(())
     }
 
-    /// Reads all signals that have come; returns whether one asks to stop.
-    fn take_signals(&self) -> bool {
-        let mut requested = false;
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            requested |= signal.ssi_signo == STOP_REQUEST.as_raw().unsigned_abs();
+    /// Takes what came of asking; what failed is tried again, as long as the task has time.
+    fn has_asked(&mut self, asked: io::Result<()>) {
+        let again = asked.err().map(|error| {
+            self.ask_trouble.tell(&error);
+            clock::monotonic() + ASK_AGAIN_AFTER
+        });
+        if let Stop::Grace { ask, .. } = &mut self.stop {
+            *ask = again;
         }
-        requested
     }
 
     /// Does what is due about the task's health; returns when to look again.
@@ -304,7 +319,7 @@ impl Task {
                 Due::Begin => match self.begin_check(directory) {
                     Ok(check) => self.checking = Some(check),
                     Err(error) => {
-                        self.trouble.tell(&error);
+                        self.check_trouble.tell(&error);
                         self.take_finding(directory, Ended::NeverBegun);
                     }
                 },
@@ -320,11 +335,11 @@ impl Task {
     fn end_check(&mut self, directory: &TaskDirectory, check: Check, status: WaitStatus) {
         check.sweep(self.main);
         let ended = check.ended(status).unwrap_or_else(|error| {
-            self.trouble.tell(&error);
+            self.check_trouble.tell(&error);
             Ended::NeverBegun
         });
         if ended != Ended::NeverBegun {
-            self.trouble.is_over();
+            self.check_trouble.is_over();
         }
         self.take_finding(directory, ended);
     }
@@ -359,6 +374,10 @@ impl Task {
                 code = Some(exit_code(status));
             } else if let Some(check) = self.checking.take_if(|check| check.is(pid)) {
                 self.end_check(directory, check, status);
+            } else if self.asking.take_if(|asking| *asking == pid).is_some() {
+                let reason =
+                    || io::Error::other(format!("its shell ended with {}", exit_code(status)));
+                self.has_asked(if exit_code(status) == 0 { Ok(()) } else { Err(reason()) });
             }
         }
     }
@@ -367,34 +386,43 @@ impl Task {
     fn kill_main(&self) {
         kill_process_group(self.main, Signal::KILL).ok();
     }
+}
 
-    /// Kills and reaps everything below the shim: what loses its parent becomes a child of the
-    /// shim, generation after generation. Returns whether nothing is left; processes that the
-    /// shim may not kill are.
-    fn end_descendants(&self) -> bool {
+/// Reads all signals that have come; returns whether one asks to stop.
+fn take_signals(signals: &SignalFd) -> bool {
+    let mut requested = false;
+    while let Ok(Some(signal)) = signals.read_signal() {
+        requested |= signal.ssi_signo == STOP_REQUEST.as_raw().unsigned_abs();
+    }
+    requested
+}
+
+/// Kills and reaps everything below the shim: what loses its parent becomes a child of the shim,
+/// generation after generation. Returns whether nothing is left; processes that the shim may not
+/// kill are.
+fn end_descendants(signals: &SignalFd) -> bool {
+    loop {
         loop {
-            loop {
-                match wait(WaitOptions::NOHANG) {
-                    Ok(Some(_)) => {}
-                    Ok(None) => break,
-                    Err(_) => return true,
-                }
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return true,
             }
-            let myself = getpid().as_raw_pid();
-            let children = processes().unwrap_or_default();
-            let children = children.iter().filter(|stat| stat.parent == myself);
-            let killed = children
-                .filter_map(|stat| Pid::from_raw(stat.pid))
-                .filter(|pid| kill_process(*pid, Signal::KILL) != Err(Errno::PERM))
-                .count();
-            // A child that ends has handed its children over before its end is signalled.
-            let mut waited = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            let patience = if killed == 0 { HANDOVER_MS } else { END_MS };
-            if poll(&mut waited, PollTimeout::from(patience)) == Ok(0) {
-                return false;
-            }
-            self.take_signals();
         }
+        let myself = getpid().as_raw_pid();
+        let children = processes().unwrap_or_default();
+        let children = children.iter().filter(|stat| stat.parent == myself);
+        let killed = children
+            .filter_map(|stat| Pid::from_raw(stat.pid))
+            .filter(|pid| kill_process(*pid, Signal::KILL) != Err(Errno::PERM))
+            .count();
+        // A child that ends has handed its children over before its end is signalled.
+        let mut waited = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let patience = if killed == 0 { HANDOVER_MS } else { END_MS };
+        if poll(&mut waited, PollTimeout::from(patience)) == Ok(0) {
+            return false;
+        }
+        take_signals(signals);
     }
 }
 

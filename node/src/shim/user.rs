@@ -23,6 +23,16 @@ pub(super) enum Error {
     Refused { user: Uid, group: Gid, source: Errno },
 }
 
+impl Error {
+    /// Returns what the system said; none when it was asked and knows no such name.
+    pub(super) fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::UnknownUser(_) | Self::UnknownGroup(_) => None,
+            Self::Lookup(_, errno) | Self::Refused { source: errno, .. } => Some(*errno),
+        }
+    }
+}
+
 /// A user with everything that decides about its rights.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Rights {

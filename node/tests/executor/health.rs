@@ -159,7 +159,28 @@ async fn a_check_needs_no_claim() {
 }
 
 /// A group for a shim, which leaves nothing behind.
-struct Narrow(ControlGroup);
+pub(crate) struct Narrow(ControlGroup);
+
+impl Narrow {
+    /// Lets a task's shim start no more processes. Only where processes are counted.
+    pub(crate) fn around(world: &World, name: &str) -> Self {
+        let of_task = groups(world, name).pop().expect("processes are counted");
+        let directory = format!("{}-narrow", of_task.directory);
+        let narrow = Self(ControlGroup { directory, settings: Vec::new() });
+        fs::create_dir(&narrow.0.directory).expect("made");
+        narrow.set("pids.max", "1");
+        narrow.set("cgroup.procs", &world.processes(name).0.to_string());
+        narrow
+    }
+
+    pub(crate) fn widen(&self) {
+        self.set("pids.max", "max");
+    }
+
+    fn set(&self, file: &str, value: &str) {
+        fs::write(Path::new(&self.0.directory).join(file), value).expect("written");
+    }
+}
 
 impl Drop for Narrow {
     fn drop(&mut self) {
@@ -175,18 +196,9 @@ async fn a_fork_that_is_refused_is_no_verdict() {
         return;
     }
     let (task, main) = fragile(&world).await;
-    let of_task = groups(&world, "a").pop().expect("processes are counted");
-    let narrow = format!("{}-narrow", of_task.directory);
-    let narrow = Narrow(ControlGroup { directory: narrow, settings: Vec::new() });
-    fs::create_dir(&narrow.0.directory).expect("made");
-    let set = |file: &str, value: &str| {
-        fs::write(Path::new(&narrow.0.directory).join(file), value).expect("written");
-    };
-    let shim = world.processes("a").0;
-    set("pids.max", "1");
-    set("cgroup.procs", &shim.to_string());
+    let narrow = Narrow::around(&world, "a");
     refused(&world, main).await;
-    set("pids.max", "max");
+    narrow.widen();
     looked(&world, main).await;
     task.remove().await.expect("removed");
 }
@@ -201,6 +213,32 @@ async fn a_check_whose_program_does_not_exist_has_failed() {
     controller.prepare().await.expect("prepared");
     let started = timeout(PATIENCE, controller.start()).await.expect("in time");
     assert_eq!(started, unhealthy());
+}
+
+#[tokio::test]
+async fn a_check_that_the_task_itself_keeps_from_running_has_failed() {
+    let world = World::new();
+    let folder = world.file("folder");
+    fs::create_dir(&folder).expect("made");
+    let mut task = checked(&world, "a", "sleep 1000", "true");
+    container(&mut task).dir = folder.display().to_string();
+    let task = world.start(&task).await;
+    fs::remove_dir(&folder).expect("removed");
+    assert_eq!(end(&task).await, unhealthy(), "its folder is gone");
+    if !is_root() {
+        return;
+    }
+    let limit = wire::container_spec::Ulimit { name: "nproc".into(), soft: 4, hard: 4 };
+    let mut task = checked(&world, "b", "sleep 1000", "true");
+    container(&mut task).user = "4327".to_owned();
+    container(&mut task).ulimits = vec![limit];
+    let task = world.start(&task).await;
+    let script = "for i in 1 2 3 4 5 6; do sleep 1000 & done; wait";
+    let mut neighbour = world.task("c", script);
+    container(&mut neighbour).user = "4327".to_owned();
+    let neighbour = world.start(&neighbour).await;
+    assert_eq!(end(&task).await, unhealthy(), "its user has more processes than it may");
+    neighbour.remove().await.expect("removed");
 }
 
 #[tokio::test]

@@ -1,13 +1,15 @@
 //! A task from its start to its end.
 
-use std::fs;
+use std::{fs, pin::pin};
 
 use actors::agent::port::{Executor, ExecutorError};
 use nix::sys::signal::Signal;
 use node::shim::{ControlGroup, Instructions, Setting};
-use tokio::time::timeout;
+use tokio::{select, time::timeout};
 
-use super::{PATIENCE, World, container, end, eventually, exit, lives, send};
+use super::{
+    PATIENCE, World, container, end, eventually, exit, health::Narrow, limits::has, lives, send,
+};
 
 #[tokio::test]
 async fn exit_codes_are_those_of_a_shell() {
@@ -78,6 +80,34 @@ async fn a_task_is_asked_to_stop_by_its_own_signal() {
         timeout(PATIENCE, task.shutdown()).await.expect("in time").expect("stopped");
         assert_eq!(end(&task).await, exit(7), "{signal}");
     }
+}
+
+#[tokio::test]
+async fn a_task_that_could_not_be_asked_to_stop_is_asked_again() {
+    let world = World::new();
+    if !has(&world, "pids").await {
+        return;
+    }
+    let ready = world.file("ready");
+    let script =
+        format!("trap 'exit 7' 37; touch {}; while :; do sleep 0.05; done", ready.display());
+    let mut task = world.task("a", &script);
+    container(&mut task).stop_signal = "SIGRTMIN+3".to_owned();
+    container(&mut task).stop_grace_period =
+        Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+    let task = world.start(&task).await;
+    eventually("the trap is set", || ready.exists()).await;
+    let narrow = Narrow::around(&world, "a");
+    let mut shutdown = pin!(task.shutdown());
+    let told = || world.directory("a").trouble().is_some_and(|text| text.contains("asked to stop"));
+    select! {
+        biased;
+        stopped = &mut shutdown => panic!("{stopped:?}"),
+        () = eventually("it is told", told) => {}
+    }
+    narrow.widen();
+    timeout(PATIENCE, shutdown).await.expect("in time").expect("stopped");
+    assert_eq!(end(&task).await, exit(7));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Daemon, shim and task end in any order: nothing is started twice, nothing stays, no exit code
 //! is lost or invented.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use actors::agent::port::{Executor, ExecutorError};
 use nix::{
@@ -57,6 +57,7 @@ async fn a_killed_shim_takes_its_task_with_it() {
     let Err(ExecutorError::Failed(reason)) = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains(&format!("shim (process {shim}) was killed")), "{reason}");
     eventually("the task ends", || !lives(main)).await;
+    assert!(world.directory("a").is_swept(), "no later daemon has to look again");
     task.remove().await.expect("removed");
     assert!(!world.directory("a").exists());
 }
@@ -301,7 +302,28 @@ async fn a_group_that_is_left_is_removed_with_the_next_task() {
     let world = World::new();
     let group = with_stubborn_group(&world).await;
     world.run("b", "exit 0").await.remove().await.expect("removed");
-    assert!(!group.path().exists() && !world.directory("a").exists());
+    let is_gone = || !group.path().exists() && !world.directory("a").exists();
+    eventually("what was left is removed", is_gone).await;
+}
+
+#[tokio::test]
+async fn a_task_that_did_not_start_is_swept_by_its_shim() {
+    let world = World::new();
+    let mut task = world.task("a", "");
+    super::container(&mut task).command = vec!["/nope".to_owned()];
+    let controller = world.executor().controller(&task).expect("it can run here");
+    controller.prepare().await.expect("prepared");
+    let directory = world.directory("a");
+    let program = super::config(world.folder.path()).program;
+    let trouble = directory.open_trouble().expect("opened");
+    let shim = Pid::from_raw(shim::spawn(&program, &directory, &trouble).expect("it can be run"));
+    assert_eq!(waitpid(shim, None), Ok(WaitStatus::Exited(shim, 0)));
+    let exit = directory.read::<Exit>().expect("readable").expect("it did not start");
+    assert!(matches!(exit.outcome, Some(Outcome::NotStarted(_))), "{exit:?}");
+    assert!(directory.is_swept());
+    let groups = directory.read::<Instructions>().expect("readable").expect("prepared");
+    let mut groups = groups.control_groups.iter();
+    assert!(groups.all(|group| !Path::new(&group.directory).exists()));
 }
 
 #[tokio::test]

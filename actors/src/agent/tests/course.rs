@@ -10,7 +10,10 @@ use tokio::{task::LocalSet, time::sleep};
 
 use super::manager::{Node, task};
 use crate::{
-    agent::{port::ExecutorError, simulated::MemoryDatabase},
+    agent::{
+        port::ExecutorError,
+        simulated::{Machine, MemoryDatabase},
+    },
     supervision::Tree,
 };
 
@@ -303,6 +306,33 @@ fn a_task_that_could_not_be_removed_is_removed_with_what_nobody_knows() {
         assert_eq!(node.machine.running(), [a()]);
         node.machine.allow(&a());
         node.until("removed", |node| node.machine.present().is_empty()).await;
+    });
+}
+
+#[test]
+fn what_a_removal_has_left_behind_is_removed_while_others_leave_something_too() {
+    simulate(async || {
+        let node = Node { machine: Machine::slow(Duration::from_secs(5)), ..Node::default() };
+        let ids: Vec<_> = (0..20).map(|number| TaskId::from(format!("t{number:02}"))).collect();
+        let tasks: Vec<_> = ids.iter().map(|id| task(id, TaskState::Running)).collect();
+        node.manager.assign(&tasks);
+        let _tree = node.boot();
+        node.until("all run", |node| node.machine.running().len() == ids.len()).await;
+        for id in &ids {
+            node.until_reported(id, TaskState::Running).await;
+            node.machine.refuse(id, ExecutorError::Failed("never".to_owned()));
+        }
+        for gone in 1..ids.len() {
+            // More often than a removal takes.
+            node.manager.assign(&tasks[gone..]);
+            sleep(Duration::from_secs(3)).await;
+            if gone == 8 {
+                assert!(node.database.stored(&ids[0]).is_none(), "it was given up");
+                node.machine.allow(&ids[0]);
+            }
+        }
+        assert!(!node.machine.present().contains(&ids[0]));
+        assert!(node.machine.present().contains(&ids[1]), "it cannot be removed");
     });
 }
 
