@@ -7,25 +7,27 @@ pub mod port;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use actix::{Actor, AsyncContext, Context, Handler};
-use bytes::Bytes;
 use protocol::{
     id::{Id, NodeId},
     objects::Node,
-    wire::{Certificate, IssuanceStatus, issuance_status::State},
 };
 
 pub use self::port::Signer;
 use self::{
-    logic::{Subject, is_due, node_expiry},
+    logic::{
+        Subject,
+        answers::{Answer, write},
+        is_due, node_expiry,
+    },
     port::{Error, Request, Shared},
 };
 use crate::{
     agenda::{Agenda, Decide, Next, Planner, proceed, repeat_full_pass},
     environment::Environment,
-    store::{self, Change, Store, Transaction, View},
+    store::{Change, Store, Transaction, View},
     supervised,
     supervision::{Address, Life, Recipient},
 };
@@ -46,14 +48,6 @@ pub struct Server {
     agenda: Agenda<NodeId>,
     /// Nothing can be signed for now.
     is_unready: bool,
-}
-
-/// What becomes of one request.
-struct Answer {
-    node: NodeId,
-    /// As it was read.
-    request: Arc<Certificate>,
-    outcome: Result<Bytes, String>,
 }
 
 impl Server {
@@ -99,24 +93,6 @@ impl Server {
         };
         Some(Answer { node: node.id.clone(), request: node.certificate.clone(), outcome })
     }
-}
-
-/// Writes an answer, unless the node has asked for something else since, or is something else.
-fn write(
-    head: &mut Transaction,
-    Answer { node, request, outcome }: Answer,
-) -> Result<(), store::Error> {
-    let Some(found) = head.node(&node).filter(|found| found.certificate == request) else {
-        return Ok(());
-    };
-    let (certificate, state, err) = match outcome {
-        Ok(certificate) => (certificate, State::Issued, String::new()),
-        Err(reason) => (Bytes::new(), State::Failed, reason),
-    };
-    let status = Some(IssuanceStatus { state: state.into(), err });
-    let certificate = Arc::new(Certificate { certificate, status, ..(*request).clone() });
-    let found = Node { certificate, ..(**found).clone() };
-    head.update(found)
 }
 
 impl Actor for Server {

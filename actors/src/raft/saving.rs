@@ -74,7 +74,8 @@ impl Peer {
             match saved {
                 Ok(()) => {
                     if let Some(running) = peer.running() {
-                        running.covered_bytes = applied_bytes;
+                        // A snapshot of the leader may have covered more meanwhile.
+                        running.covered_bytes = running.covered_bytes.max(applied_bytes);
                     }
                     peer.compact(ctx, place.index, keeping);
                 }
@@ -101,7 +102,7 @@ impl Peer {
         let Some(running) = self.running() else { return };
         let to = running.forgettable(covered, keeping);
         running.saving_snapshot = false;
-        running.snapshot_index = covered;
+        running.snapshot_index = running.snapshot_index.max(covered);
         running.node.mut_store().compact(to);
         let compacted = async move { ask(&log, Compact { to }).await };
         ctx.spawn(compacted.into_actor(self).map(|compacted: Result<(), Failure>, peer, ctx| {

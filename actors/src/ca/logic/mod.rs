@@ -1,6 +1,7 @@
 //! What every certificate of a cluster contains, and how long it is valid
 //! (`cluster-security-dispatch` §1).
 
+pub(super) mod answers;
 pub mod calls;
 
 use std::time::Duration;
