@@ -22,8 +22,13 @@ const FILES: &[&str] = &[
     "raftpb/raft.proto",
     "swarm/v1/advisor.proto",
     "swarm/v1/diagnostics.proto",
+    "swarm/v1/doubt.proto",
     "swarm/v1/options.proto",
 ];
+
+/// Those of them that hold our own services.
+const OWN: &[&str] =
+    &["swarm/v1/advisor.proto", "swarm/v1/diagnostics.proto", "swarm/v1/doubt.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
@@ -37,8 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let all = compiler.file_descriptor_set();
     configure().extern_path(".raftpb", "crate::raftpb").compile_fds(all)?;
     // Once more, so that our messages hold those of the other package where they are.
-    let swarm =
-        protox::compile(["swarm/v1/advisor.proto", "swarm/v1/diagnostics.proto"], ["proto"])?;
+    let swarm = protox::compile(OWN, ["proto"])?;
     configure().extern_path(".docker.swarmkit.v1", "crate::wire").compile_fds(swarm)?;
     Ok(())
 }

@@ -101,7 +101,10 @@ pub fn seed(
             transaction.create(Network::from(predefined(&id, name)))?;
         }
     }
-    if transaction.node(node_id).is_none() {
+    let removed = transaction.default_cluster().map(|found| &found.rest.blacklisted_certificates);
+    let is_removed = removed.is_some_and(|ids| ids.contains_key(node_id.as_str()));
+    // A manager that was removed may lead until raft has let it go.
+    if transaction.node(node_id).is_none() && !is_removed {
         transaction.create(Node::from(first_manager(node_id)))?;
     }
     Ok(())
@@ -237,6 +240,22 @@ mod tests {
         let mut transaction = Transaction::begin(view);
         seed(&mut transaction, &node.into(), founding, &mut random()).expect("seeded");
         transaction.seal(view.index() + 1, Timestamp::default()).view
+    }
+
+    #[test]
+    fn a_removed_node_does_not_come_back() {
+        let founding = founding();
+        let view = seeded(&View::default(), "node1", Some(&founding));
+        let mut transaction = Transaction::begin(&view);
+        let cluster = view.default_cluster().expect("founded").as_ref().clone();
+        let mut rest = (*cluster.rest).clone();
+        rest.blacklisted_certificates.insert("gone".to_owned(), Default::default());
+        transaction.update(Cluster { rest: rest.into(), ..cluster }).expect("updated");
+        let view = transaction.seal(view.index() + 1, Timestamp::default()).view;
+        for (node, is_there) in [("gone", false), ("node2", true)] {
+            let view = seeded(&view, node, None);
+            assert_eq!(view.node(&node.into()).is_some(), is_there, "{node}");
+        }
     }
 
     #[test]

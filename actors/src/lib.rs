@@ -17,6 +17,7 @@ pub mod leadership;
 pub mod log;
 pub mod orchestrator;
 pub mod raft;
+pub mod roles;
 pub mod scheduler;
 pub mod store;
 pub mod supervision;

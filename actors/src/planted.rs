@@ -54,6 +54,18 @@ mod bugs {
         SentBeforeSaved,
         /// Tasks are made as the committed view asks for, whatever is on its way by then.
         SlotsOfCommitted,
+        /// What a certificate says counts although its node was removed or demoted.
+        RemovedStillServed,
+        /// A join token is not compared.
+        AnyTokenLetsIn,
+        /// A node is given up after one period of silence.
+        GraceTooShort,
+        /// A leader never doubts that it hears.
+        NeverDoubts,
+        /// Nobody tells an agent that a task is to stop.
+        StopsUntold,
+        /// A status is written although it is lower than what is known.
+        StatusFalls,
     }
 
     thread_local! {

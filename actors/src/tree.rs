@@ -15,6 +15,7 @@ use crate::{
     log::{Cipher, Disk, Options, Writer},
     orchestrator::{reaper::Reaper, replicated::Replicated, restart::Restart},
     raft::{Config, Links, Peer},
+    roles::{self, Roles},
     scheduler::Scheduler,
     store::{MemoryStore, Published, Store},
     supervision::{Address, Budget, Tree},
@@ -89,6 +90,8 @@ pub struct LeaderParts {
     pub seat: Seat,
     /// Signs certificates.
     pub signer: ca::port::Shared,
+    /// Where raft is, once it has been started; whoever starts it binds it.
+    pub raft: roles::Raft,
 }
 
 impl LeaderParts {
@@ -131,6 +134,8 @@ pub struct Leader {
     pub reaper: Address<Reaper>,
     /// Signs what nodes ask for.
     pub ca: Address<ca::Server>,
+    /// Makes managers of workers, and the other way round.
+    pub roles: Address<Roles>,
     /// The leader's end of every agent.
     pub dispatcher: Address<Dispatcher>,
 }
@@ -139,12 +144,12 @@ impl Leader {
     /// Starts the loops in field order, under one budget.
     pub fn start(around: &Tree, store: &Store, parts: &LeaderParts) -> Self {
         let tree = around.subtree("leader", LOOPS);
-        let LeaderParts { node_id, environment, seat, signer } = parts;
+        let LeaderParts { node_id, environment, seat, signer, raft } = parts;
         macro_rules! child {
-            ($name:literal, $actor:ty $(, $more:expr)?) => {{
+            ($name:literal, $actor:ty $(, $more:expr)*) => {{
                 let (store, environment) = (store.clone(), environment.clone());
                 tree.child_with_address($name, move |life, own| {
-                    <$actor>::new(store.clone(), environment.clone(), $($more,)? life, own)
+                    <$actor>::new(store.clone(), environment.clone(), $($more,)* life, own)
                 })
             }};
         }
@@ -158,10 +163,26 @@ impl Leader {
             tree.child_with_address("reaper", move |_, own| Reaper::new(for_reaper.clone(), own));
         let for_ca = signer.clone();
         let ca = child!("ca", ca::Server, for_ca.clone());
-        let dispatcher = child!("dispatcher", Dispatcher, leader.clone());
+        let (for_roles, raft) = (store.clone(), raft.clone());
+        let roles = tree.child_with_address("roles", move |_, own| {
+            Roles::new(for_roles.clone(), raft.clone(), own)
+        });
+        let for_dispatcher = seat.clone();
+        let dispatcher = child!("dispatcher", Dispatcher, leader.clone(), for_dispatcher.clone());
         seat.take(dispatcher.clone());
         let seat = seat.clone();
-        Self { tree, seat, allocator, scheduler, replicated, restart, reaper, ca, dispatcher }
+        Self {
+            tree,
+            seat,
+            allocator,
+            scheduler,
+            replicated,
+            restart,
+            reaper,
+            ca,
+            roles,
+            dispatcher,
+        }
     }
 
     /// Stops the loops, last started first. Once broken off, it can be begun again.

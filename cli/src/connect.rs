@@ -12,7 +12,10 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use protocol::{
-    swarm::{advisor_client::AdvisorClient, diagnostics_client::DiagnosticsClient},
+    swarm::{
+        advisor_client::AdvisorClient, diagnostics_client::DiagnosticsClient,
+        doubt_client::DoubtClient,
+    },
     wire::{ca_client::CaClient, control_client::ControlClient, logs_client::LogsClient},
 };
 use rustls::{
@@ -42,6 +45,7 @@ pub(crate) struct Client {
     pub(crate) advisor: AdvisorClient<Channel>,
     pub(crate) authority: CaClient<Channel>,
     pub(crate) diagnostics: DiagnosticsClient<Channel>,
+    pub(crate) doubt: DoubtClient<Channel>,
     pub(crate) logs: LogsClient<Channel>,
     /// Whether ids are shown as names.
     pub(crate) resolve: bool,
@@ -67,6 +71,7 @@ impl Client {
                 .max_decoding_message_size(ANSWER_BYTES_MAX),
             authority: CaClient::new(channel.clone()),
             diagnostics: DiagnosticsClient::new(channel.clone()),
+            doubt: DoubtClient::new(channel.clone()),
             logs: LogsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
             resolve: !connection.no_resolve,
             connection: connection.clone(),

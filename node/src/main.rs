@@ -3,15 +3,17 @@
 use std::{
     future::pending,
     io::{self, IsTerminal, Write},
+    pin::pin,
     process::ExitCode,
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use futures_util::future::select_all;
 use node::{
-    configuration::{Command, Configuration},
+    bench,
+    configuration::{Command, Configuration, LogFormat},
     daemon::Daemon,
     dev::{self, sample},
     shim,
@@ -21,6 +23,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// What asks a daemon to end.
 const ENDS_BY: [SignalKind; 2] = [SignalKind::interrupt(), SignalKind::terminate()];
@@ -66,18 +70,7 @@ fn run(mut configuration: Configuration) -> Result<()> {
         writeln!(io::stdout(), "swarmd {}", env!("CARGO_PKG_VERSION")).ok();
         return Ok(());
     }
-    tracing_subscriber::fmt()
-        .with_writer(dev::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_max_level(configuration.log_level)
-        // It would panic where the log cannot be written, as when the terminal is gone.
-        .log_internal_errors(false)
-        .init();
-    if configuration.join_addr.is_some() || configuration.join_token.is_some() {
-        bail!(
-            "joining a cluster is not part of this version: leave --join-addr and --join-token out"
-        );
-    }
+    begin_log(&configuration);
     let runtime = Builder::new_multi_thread().enable_all().thread_name("pool").build()?;
     let ended = runtime.block_on(async {
         match configuration.command.take() {
@@ -85,10 +78,22 @@ fn run(mut configuration: Configuration) -> Result<()> {
                 let (asked, at_once) = (asked_to_end(&DEV_ENDS_BY)?, asked_again(&DEV_ENDS_BY)?);
                 Box::pin(dev::run(configuration, options, asked, at_once)).await
             }
+            Some(Command::Bench(options)) => bench::run(*options, asked_to_end(&ENDS_BY)?).await,
             Some(Command::SampleHttp(options)) => {
                 sample::serve(options, asked_to_end(&ENDS_BY)?).await
             }
-            None => Box::pin(run_node(&configuration)).await,
+            Some(Command::DevNode) => {
+                let (asked, mut let_go) = (asked_to_end(&ENDS_BY)?, pin!(dev::let_go()));
+                let asked = async move {
+                    tokio::select! {
+                        biased;
+                        () = asked => {}
+                        () = &mut let_go => {}
+                    }
+                };
+                Box::pin(run_node(&configuration, asked)).await
+            }
+            None => Box::pin(run_node(&configuration, asked_to_end(&ENDS_BY)?)).await,
         }
     });
     // What still hangs has been waited for long enough.
@@ -96,8 +101,29 @@ fn run(mut configuration: Configuration) -> Result<()> {
     ended
 }
 
-async fn run_node(configuration: &Configuration) -> Result<()> {
-    let asked = asked_to_end(&ENDS_BY)?;
+fn begin_log(configuration: &Configuration) {
+    // What libraries say of each frame of each connection helps nobody; what is wrong with one is
+    // an error where it is used.
+    let of_libraries = configuration.log_level.min(LevelFilter::WARN);
+    let ours = ["actors", "node", "protocol", "swarmd"];
+    let levels = Targets::new()
+        .with_default(of_libraries)
+        .with_targets(ours.map(|name| (name, configuration.log_level)));
+    let lines = fmt::layer()
+        .with_writer(dev::stderr)
+        // It would panic where the log cannot be written, as when the terminal is gone.
+        .log_internal_errors(false);
+    let log = tracing_subscriber::registry().with(levels);
+    match configuration.log_format {
+        LogFormat::Text => log.with(lines.with_ansi(io::stderr().is_terminal())).init(),
+        LogFormat::Json => log.with(lines.json()).init(),
+    }
+}
+
+async fn run_node(
+    configuration: &Configuration,
+    asked: impl Future<Output = ()> + Send,
+) -> Result<()> {
     let asked = async {
         asked.await;
         tracing::info!("stopping; tasks run on");

@@ -1,7 +1,10 @@
 //! What crosses a wire or a disk, and nothing else: no socket, no file, no runtime.
 
+pub mod address;
 pub mod constraint;
+pub mod duration;
 pub mod id;
+pub mod image;
 pub mod objects;
 pub mod raftpb;
 pub mod rpc;

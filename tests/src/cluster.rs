@@ -1,21 +1,26 @@
 //! The machines, as the faults, the clients and the checkers see them.
 
 use std::{
-    cell::{Ref, RefCell, RefMut},
+    cell::{Cell, Ref, RefCell, RefMut},
     collections::BTreeSet,
     rc::Rc,
+    time::Duration,
 };
 
 use actors::{
     agent::simulated::Machine,
+    environment::Clock,
     raft::{Founder, GetStatus, Peer, Status},
-    store::Store,
+    store::{Store, View},
     supervision::Address,
 };
 use rand::Rng;
+use tokio::time::Instant;
 
 use crate::{
     counts::Counts,
+    fleet::Fleet,
+    identity::Identity,
     member::{Claims, Member, Standing, address, node_id},
     membership::Roll,
     net::Network,
@@ -28,12 +33,20 @@ pub const FOUNDERS: u64 = 3;
 /// How many machines there are. Those who do not found may join.
 pub const MACHINES: u64 = 7;
 
+/// Certificates, each with the machine that showed it.
+pub type Shown = Vec<(u64, Identity)>;
+
 /// The cluster. Clones are the same one.
 #[derive(Clone)]
 pub struct Cluster {
     machines: Rc<Vec<RefCell<Member>>>,
     roll: Rc<RefCell<Roll>>,
     worker: Rc<RefCell<Option<Machine>>>,
+    fleet: Fleet,
+    /// Every certificate that was ever shown, with the machine, where machines have any.
+    shown: Rc<RefCell<Option<Shown>>>,
+    /// When a wall clock was last set.
+    clock_set: Rc<Cell<Option<Instant>>>,
     /// What lies between the machines.
     pub network: Network,
     /// Everybody who ever led, by raft id and term.
@@ -58,7 +71,18 @@ impl Cluster {
         };
         let machines = Rc::new((1..=MACHINES).map(machine).collect());
         let roll = Rc::new(RefCell::new(Roll::of_founders(founders.len() as u64)));
-        Self { machines, roll, worker: Rc::default(), network, claims, counts, trace }
+        Self {
+            machines,
+            roll,
+            worker: Rc::default(),
+            fleet: Fleet::default(),
+            shown: Rc::default(),
+            clock_set: Rc::default(),
+            network,
+            claims,
+            counts,
+            trace,
+        }
     }
 
     /// From now on, whoever leads runs the loops of a leader, and what runs on `worker` is theirs
@@ -71,6 +95,44 @@ impl Cluster {
     /// The machine that runs tasks, if the loops of leaders run.
     pub fn worker(&self) -> Option<Machine> {
         self.worker.borrow().clone()
+    }
+
+    /// From now on, whoever is a member shows a certificate, and is heard for what that says.
+    pub fn show_certificates(&self) {
+        self.shown.replace(Some(Vec::new()));
+        let founders: Vec<_> = self.numbers().into_iter().collect();
+        for id in founders {
+            let now = self.member(id).borrow().clock().now();
+            self.show(id, Identity::founding(&node_id(id), &now));
+        }
+        self.network.judge_by(self.clone());
+    }
+
+    /// Whether machines have certificates.
+    pub fn has_identities(&self) -> bool {
+        self.shown.borrow().is_some()
+    }
+
+    /// A machine has a new certificate.
+    pub fn show(&self, id: u64, identity: Identity) {
+        self.shown.borrow_mut().get_or_insert_default().push((id, identity.clone()));
+        self.member(id).borrow_mut().show(Some(identity));
+    }
+
+    /// Every certificate that was ever shown.
+    pub fn shown(&self) -> Shown {
+        self.shown.borrow().clone().unwrap_or_default()
+    }
+
+    /// The newest view of all machines: what it shows is committed.
+    pub fn newest_view(&self) -> Option<View> {
+        let stores = self.machines().filter_map(|machine| machine.borrow().store());
+        stores.map(|store| store.view()).max_by_key(View::index)
+    }
+
+    /// The agents beside that machine's, if there are any.
+    pub fn fleet(&self) -> Fleet {
+        self.fleet.clone()
     }
 
     /// All machines, members or not.
@@ -120,6 +182,29 @@ impl Cluster {
     pub fn leader(&self) -> Option<(Store, Address<Peer>)> {
         let leader = self.leading()?.borrow();
         Some((leader.store()?, leader.peer()?))
+    }
+
+    /// The same of any machine that says that it leads, drawn: one that is cut off may be wrong.
+    pub fn any_leader(&self, random: &mut impl Rng) -> Option<(Store, Address<Peer>)> {
+        let leaders: Vec<_> =
+            self.machines().filter(|machine| machine.borrow().leads().is_some()).collect();
+        let drawn = random.gen_range(0..leaders.len().max(1));
+        let leader = leaders.get(drawn)?.borrow();
+        Some((leader.store()?, leader.peer()?))
+    }
+
+    /// Sets the wall clocks of machines, forward or back. Certificates may end by that, of all machines
+    /// at once.
+    pub fn set_clocks(&self, machines: &BTreeSet<u64>, seconds: i64) {
+        for machine in machines {
+            self.member(*machine).borrow().clock().set(seconds);
+        }
+        self.clock_set.set(Some(Instant::now()));
+    }
+
+    /// How long ago a wall clock was set, if one ever was.
+    pub fn clock_set(&self) -> Option<Duration> {
+        self.clock_set.get().map(|at| at.elapsed())
     }
 
     /// How the leader stands.

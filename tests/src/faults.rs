@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     cluster::{Cluster, FOUNDERS, MACHINES, start},
+    fleet::{AGENTS, agent_id},
     member::Standing,
     membership,
     net::Temper as NetTemper,
@@ -26,6 +27,7 @@ use crate::{
 pub const TARGETS: Targets = Targets {
     members: FOUNDERS,
     machines: MACHINES,
+    agents: 0,
     actors: &["core/raft", "core/store", "log/writer"],
     kinds: &[
         (Kind::Crash, 25),
@@ -36,6 +38,7 @@ pub const TARGETS: Targets = Targets {
         (Kind::BrokenDisk, 8),
         (Kind::Death, 20),
         (Kind::Membership, 30),
+        (Kind::Clock, 8),
     ],
 };
 
@@ -46,6 +49,7 @@ const CHANGES_WITHIN: Duration = Duration::from_secs(15);
 pub const TARGETS_WITH_LOOPS: Targets = Targets {
     members: FOUNDERS,
     machines: FOUNDERS,
+    agents: AGENTS,
     actors: &[
         "core/raft",
         "core/store",
@@ -62,6 +66,32 @@ pub const TARGETS_WITH_LOOPS: Targets = Targets {
         (Kind::SlowDisk, 20),
         (Kind::Death, 15),
         (Kind::Exits, 35),
+        (Kind::Silence, 8),
+    ],
+};
+
+/// What can be harmed where machines have certificates as well. Members come and go by what their
+/// nodes are to be, which an operator says.
+pub const TARGETS_WITH_IDENTITIES: Targets = Targets {
+    members: MACHINES,
+    machines: MACHINES,
+    agents: AGENTS,
+    actors: &[
+        "core/raft",
+        "core/store",
+        "leadership",
+        "leader/ca",
+        "leader/roles",
+        "leader/dispatcher",
+    ],
+    kinds: &[
+        (Kind::Crash, 15),
+        (Kind::Partition, 15),
+        (Kind::Weather, 10),
+        (Kind::SlowDisk, 10),
+        (Kind::Death, 15),
+        (Kind::Clock, 20),
+        (Kind::Silence, 5),
     ],
 };
 
@@ -179,7 +209,12 @@ impl Active {
                 cluster.counts.count("fault: partition in one direction");
             }
             Harm::SlowDisk { .. } => cluster.counts.count("fault: slow disk"),
+            Harm::Silence { .. } => cluster.counts.count("fault: agents fall silent"),
             Harm::Weather(_) | Harm::BrokenDisk { .. } | Harm::Change(_) => {}
+            Harm::Clock { members, seconds } => {
+                cluster.set_clocks(members, *seconds);
+                cluster.counts.count("fault: clock set");
+            }
             Harm::Exits { tasks, code } => {
                 let worker = cluster.worker().expect("no tasks run here");
                 for task in worker.running().iter().take(*tasks) {
@@ -212,6 +247,7 @@ impl Active {
         let everybody: BTreeSet<_> = cluster.machines().map(|one| one.borrow().id).collect();
         let mut cut = BTreeSet::new();
         let mut weather = NetTemper::calm();
+        let mut silent = BTreeSet::new();
         let mut disks = BTreeMap::new();
         for harm in self.harms() {
             match harm {
@@ -229,9 +265,12 @@ impl Active {
                 | Harm::Crash { .. }
                 | Harm::Death { .. }
                 | Harm::Change(_)
+                | Harm::Clock { .. }
                 | Harm::Exits { .. } => {}
+                Harm::Silence { agents } => silent.extend(agents.iter().copied().map(agent_id)),
             }
         }
+        cluster.fleet().silence(&silent);
         for (number, at) in &self.power_cuts {
             let harm = self.faults.get(number).map(|fault| &fault.harm);
             if let Some(Harm::PowerCut { member, .. }) = harm {
@@ -259,6 +298,8 @@ impl Active {
                 | Harm::SlowDisk { .. }
                 | Harm::Death { .. }
                 | Harm::Change(_)
+                | Harm::Clock { .. }
+                | Harm::Silence { .. }
                 | Harm::Exits { .. } => false,
             });
             if is_held {

@@ -2,9 +2,12 @@
 //! network and disks that fail as a seed says, with a checker for each promise.
 
 pub mod checkers;
+pub mod clock;
 pub mod cluster;
 pub mod counts;
 pub mod faults;
+pub mod fleet;
+pub mod identity;
 pub mod member;
 pub mod membership;
 pub mod net;

@@ -5,24 +5,26 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler, ResponseFuture};
 use actors::{
-    ca::port::testing::signer,
     dispatcher::Seat,
-    environment::{Entropy, Environment, testing},
+    environment::{Entropy, Environment},
     leadership::{Fatal, Leadership},
     log::{
         Member as LogMember, Options,
         simulated::{Crash, Damage, SimulatedDisk, Temper, ToyCipher},
     },
-    raft::{Config, Ended, Error, Founder, LeadershipChanged, Links, Peer},
-    store::{MemoryStore, Store},
+    raft::{self, Config, Ended, Error, Founder, LeadershipChanged, Links, Peer},
+    roles,
+    store::{MemoryStore, Store, Transaction},
     supervised,
     supervision::{ActorState, Address, Budget, Census, Closed, Tree, fail, testing::pardon},
     tree::{Core, LeaderParts, Log, Loops},
 };
-use futures_util::future::OptionFuture;
+use protocol::{objects::Node, wire};
 
 use crate::{
+    clock::WallClock,
     counts::Counts,
+    identity::{self, Identity},
     net::Network,
     node::First,
     subscriber::{Heard, Subscriber},
@@ -58,11 +60,15 @@ pub enum Standing {
 pub struct Member {
     /// Its number, by which faults and scenarios call it. A founder has the same raft id.
     pub id: u64,
+    /// What it shows others, where machines have certificates.
+    identity: Option<Identity>,
     /// What it is to the group.
     pub standing: Standing,
     /// Whether the loops of a leader run while it leads.
     pub has_loops: bool,
     config: Config,
+    /// It goes on whatever becomes of the process.
+    clock: WallClock,
     disk: SimulatedDisk,
     /// How its disk behaves now.
     temper: Temper,
@@ -91,6 +97,8 @@ struct Alive {
     heard: Rc<RefCell<Heard>>,
     /// Where its dispatcher is.
     seat: Seat,
+    /// Who leads, as it knows.
+    standing: raft::Standing,
 }
 
 /// Hears what raft tells the rest of the program.
@@ -99,8 +107,10 @@ struct Listener {
     raft_id: u64,
     leads: Rc<RefCell<Option<u64>>>,
     end: Rc<RefCell<Option<Error>>>,
-    /// Starts the loops of a leader.
-    loops: Option<Address<Leadership>>,
+    /// Starts the loops of a leader, over this store.
+    loops: Option<(Store, Address<Leadership>)>,
+    /// Those who founded the group.
+    founders: Vec<Founder>,
     claims: Claims,
     counts: Counts,
     trace: Trace,
@@ -136,14 +146,43 @@ impl Handler<LeadershipChanged> for Listener {
             self.counts.count("seen: leader elected");
             self.claims.borrow_mut().push((self.raft_id, term));
         }
-        let told = self.loops.as_ref().map(|loops| loops.send(changed));
+        let Some((store, loops)) = self.loops.clone() else { return Box::pin(async {}) };
+        let founders = changed.term.map(|_| self.founders.clone());
         Box::pin(async move {
+            if let Some(founders) = founders {
+                admit(&store, founders).await;
+            }
             // Raft has to know that nobody knows.
-            if let Some(Err(Closed)) = OptionFuture::from(told).await {
+            if let Err(Closed) = loops.send(changed).await {
                 fail(&LOOPS_DIED);
             }
         })
     }
+}
+
+/// Writes the nodes of the founders, unless somebody has led before. Elsewhere, whoever is a member was let in by the certificate
+/// authority, and has a node before. Where it fails, leadership is lost.
+async fn admit(store: &Store, founders: Vec<Founder>) {
+    let written = store.transact(move |head: &mut Transaction| {
+        if head.default_cluster().is_some() {
+            return Ok(());
+        }
+        founders.iter().try_for_each(|founder| match head.node(&founder.node_id[..].into()) {
+            Some(_) => Ok(()),
+            None => head.create(Node::from(manager(&founder.node_id))),
+        })
+    });
+    written.await.ok();
+}
+
+fn manager(id: &str) -> wire::Node {
+    let spec = wire::NodeSpec {
+        desired_role: wire::NodeRole::Manager.into(),
+        membership: wire::node_spec::Membership::Accepted.into(),
+        ..wire::NodeSpec::default()
+    };
+    let role = wire::NodeRole::Manager.into();
+    wire::Node { id: id.to_owned(), spec: Some(spec), role, ..wire::Node::default() }
 }
 
 impl Handler<Ended> for Listener {
@@ -181,9 +220,11 @@ impl Member {
         };
         Self {
             id,
+            identity: None,
             standing: if founds { Standing::Member } else { Standing::Outside },
             has_loops: false,
             config,
+            clock: WallClock::new(),
             disk: SimulatedDisk::new(seed.wrapping_add(id)),
             temper: Temper::default(),
             memberships: 0,
@@ -208,13 +249,55 @@ impl Member {
         self.disk.set_temper(self.temper.clone());
         self.damage = Damage::default();
         self.config.member.raft_id = raft_id;
+        self.config.member.node_id = self.node_id();
         self.config.founders.clear();
         self.standing = Standing::Member;
+    }
+
+    /// The group does without it, and its process goes on as that of a worker.
+    pub fn retire(&mut self) {
+        self.standing = Standing::Removed;
+        let Some(Alive { tree, .. }) = self.alive.take() else { return };
+        self.trace.note(format_args!("m{}", self.id), "retires", "");
+        tree.abort();
+        pardon(&self.path(""));
+        self.network.detach(self.raft_id());
+        self.disk.crash(Crash::Process);
+    }
+
+    /// Shows this to others from now on.
+    pub fn show(&mut self, identity: Option<Identity>) {
+        let text = identity.as_ref().map_or_else(String::new, |shown| {
+            format!("{} {:?}", shown.subject.node_id, shown.subject.role)
+        });
+        self.trace.note(format_args!("m{}", self.id), "shows", text);
+        self.identity = identity;
+    }
+
+    /// What it shows others.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.clone()
+    }
+
+    /// The node that it is: by its certificate, if it has one.
+    pub fn node_id(&self) -> String {
+        let shown = self.identity.as_ref().map(|shown| shown.subject.node_id.to_string());
+        shown.unwrap_or_else(|| node_id(self.id))
+    }
+
+    /// Who leads and who the members are, as it knows, while it lives.
+    pub fn standing(&self) -> Option<raft::Standing> {
+        self.alive.as_ref().map(|alive| alive.standing.clone())
     }
 
     /// Its raft id; 0 while it is outside.
     pub fn raft_id(&self) -> u64 {
         self.config.member.raft_id
+    }
+
+    /// Its wall clock.
+    pub fn clock(&self) -> &WallClock {
+        &self.clock
     }
 
     /// Whether it lives now.
@@ -240,33 +323,38 @@ impl Member {
         let end = Rc::<RefCell<Option<Error>>>::default();
         // What it draws must not be what another member or life has drawn.
         let entropy = self.config.seed.wrapping_add(self.id << 32 | self.lives << 40);
-        let environment = Environment { entropy: Entropy::new(entropy), ..testing::environment() };
-        let seat = Seat::default();
+        let environment =
+            Environment { clock: Arc::new(self.clock.clone()), entropy: Entropy::new(entropy) };
+        let (standing, raft) = (raft::Standing::default(), roles::Raft::default());
+        let seat = Seat::new(standing.clone());
         let (network, id) = (self.network.clone(), self.id);
         network.name(self.raft_id(), id);
         let link = async |store: &Store, memory, published| {
             let loops = self.has_loops.then(|| {
-                let (environment, seat) = (environment.clone(), seat.clone());
                 let parts = LeaderParts {
-                    node_id: node_id(id).into(),
-                    environment,
-                    seat,
-                    signer: signer(),
+                    node_id: self.node_id().into(),
+                    environment: environment.clone(),
+                    seat: seat.clone(),
+                    signer: identity::signer(),
+                    raft: raft.clone(),
                 };
                 let on_fatal = Arc::new(|fatal: Fatal| panic!("loops: {fatal}"));
-                Loops::start(&tree, store.clone(), parts, Box::new(First), on_fatal).leadership
+                let loops = Loops::start(&tree, store.clone(), parts, Box::new(First), on_fatal);
+                (store.clone(), loops.leadership)
             });
             let listener = self.listener(&tree, &leads, &end, loops);
             Links {
                 log: writer,
                 store: memory,
                 published,
+                standing: standing.clone(),
                 transport: network.plug(id),
                 leadership: listener.recipient(),
                 ended: listener.recipient(),
             }
         };
         let core = Core::start(&tree, &environment, self.config.clone(), link).await;
+        raft.bind(core.raft.recipient(), core.raft.recipient());
         self.network.attach(self.raft_id(), core.raft.clone());
         self.lives += 1;
         self.disk_has_failed = self.disk_is_broken;
@@ -274,7 +362,7 @@ impl Member {
         let hears = heard.clone();
         let subscriber = tree.child("subscriber", move |_| Subscriber { heard: hears.clone() });
         core.store.subscribe("subscriber", subscriber.recipient());
-        self.alive = Some(Alive { tree, census, core, leads, end, heard, seat });
+        self.alive = Some(Alive { tree, census, core, leads, end, heard, seat, standing });
     }
 
     fn listener(
@@ -282,10 +370,10 @@ impl Member {
         tree: &Tree,
         leads: &Rc<RefCell<Option<u64>>>,
         end: &Rc<RefCell<Option<Error>>>,
-        loops: Option<Address<Leadership>>,
+        loops: Option<(Store, Address<Leadership>)>,
     ) -> Address<Listener> {
         let (id, raft_id, claims) = (self.id, self.raft_id(), self.claims.clone());
-        let (leads, end) = (leads.clone(), end.clone());
+        let (leads, end, founders) = (leads.clone(), end.clone(), self.config.founders.clone());
         let (counts, trace) = (self.counts.clone(), self.trace.clone());
         tree.child("listener", move |_| Listener {
             id,
@@ -293,6 +381,7 @@ impl Member {
             leads: leads.clone(),
             end: end.clone(),
             loops: loops.clone(),
+            founders: founders.clone(),
             claims: claims.clone(),
             counts: counts.clone(),
             trace: trace.clone(),
@@ -306,6 +395,9 @@ impl Member {
         tree.abort();
         pardon(&self.path(""));
         self.network.detach(self.raft_id());
+        if crash == Crash::Process {
+            self.network.close(self.raft_id());
+        }
         self.disk.crash(crash);
         self.counts.count(match crash {
             Crash::Process => "fault: crash of a process",

@@ -2,6 +2,7 @@
 //! does, and starts the machines that were let in.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     cluster::{Cluster, start},
-    member::{Standing, address, node_id},
+    member::{Member, Standing, address, node_id},
     oracle::{Oracle, Told},
     plan::Change,
     workload,
@@ -81,7 +82,7 @@ async fn join(cluster: &Cluster, id: u64, end: Instant) -> bool {
     let mut joined = None;
     while joined.is_none() && Instant::now() < end {
         joined = ask(cluster, &format!("join of m{id}"), |peer| {
-            let join = Join { node_id: node_id(id), address: address(id) };
+            let join = Join { node_id: node_id(id), address: address(id), learns: true };
             async move { peer.send(join).await }
         })
         .await
@@ -95,7 +96,7 @@ async fn join(cluster: &Cluster, id: u64, end: Instant) -> bool {
 }
 
 /// A machine was let in under a raft id, and starts.
-async fn enroll(cluster: &Cluster, id: u64, raft_id: u64) {
+pub async fn enroll(cluster: &Cluster, id: u64, raft_id: u64) {
     let before = cluster.roll_mut().given.insert(raft_id, id);
     assert_eq!(before, None, "members: the raft id of m{id} was given before");
     cluster.counts.count("fault: member joined");
@@ -139,6 +140,7 @@ async fn leave(cluster: &Cluster, id: u64, end: Instant, counted: &'static str) 
         let known = cluster.leader_status().await.map(|status| status.term);
         let term = claimed.max(known).unwrap_or_default();
         cluster.counts.count(counted);
+        cluster.network.repeat_old(raft_id);
         cluster.roll_mut().removals.push((raft_id, term));
         cluster.member(id).borrow_mut().standing = Standing::Removed;
     }
@@ -194,8 +196,12 @@ async fn come_back(cluster: &Cluster, oracle: &Oracle, id: u64) -> bool {
 /// starts now, and whoever is no member any more is left alone.
 pub async fn settle(cluster: &Cluster, status: &Status) {
     for member in &status.members {
-        let id = cluster.machines().map(|machine| machine.borrow().id);
-        let id = id.into_iter().find(|id| node_id(*id) == member.node_id).expect("one of ours");
+        let is_meant = |machine: &&RefCell<Member>| machine.borrow().node_id() == member.node_id;
+        // The node of a certificate that nobody was given any more has no machine.
+        let Some(id) = cluster.machines().find(is_meant).map(|machine| machine.borrow().id) else {
+            assert!(cluster.has_identities(), "members: {} is none of ours", member.node_id);
+            continue;
+        };
         if cluster.member(id).borrow().raft_id() != member.raft_id {
             enroll(cluster, id, member.raft_id).await;
         }

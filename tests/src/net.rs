@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
     rc::Rc,
     sync::Arc,
@@ -11,14 +11,28 @@ use std::{
 };
 
 use actors::{
-    raft::{Delivery, Peer, Receive, Removed, Report, Transport},
+    raft::{Delivery, Intake, Peer, Receive, Removed, Report, Transport},
     supervision::Address,
 };
 use protocol::raftpb::{Message, MessageType};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::mpsc, time::sleep};
 
-use crate::{checkers::messages, counts::Counts, plan::Weather, trace::Trace};
+use crate::{
+    checkers::messages,
+    cluster::Cluster,
+    counts::Counts,
+    identity::{Identity, door},
+    plan::Weather,
+    trace::Trace,
+};
+
+/// How long a transport waits before it dials a member again that has refused it.
+const REDIALED_AFTER: Range<Duration> = Duration::from_millis(60)..Duration::from_millis(90);
+
+/// So many messages of a member are kept, and come again so late once it was removed.
+const REMEMBERED: usize = 8;
+const REPEATED_AFTER: Range<Duration> = Duration::from_millis(500)..Duration::from_secs(8);
 
 /// What the network does beside carrying.
 #[derive(Clone, Debug)]
@@ -66,6 +80,12 @@ struct Wires {
     /// Messages that are on their way, to tell when one overtakes another.
     sent: u64,
     arrived: BTreeMap<(u64, u64), u64>,
+    /// What each raft id has said last.
+    said: BTreeMap<u64, VecDeque<Message>>,
+    /// Who judges by certificates, if there are any.
+    cluster: Option<Cluster>,
+    /// The certificates that were shown when connections came about, from and to a machine.
+    connections: BTreeMap<(u64, u64), Identity>,
     /// What a member has sent that no member may.
     broken: Option<String>,
     counts: Counts,
@@ -91,6 +111,9 @@ impl Network {
             cut: BTreeSet::new(),
             sent: 0,
             arrived: BTreeMap::new(),
+            said: BTreeMap::new(),
+            cluster: None,
+            connections: BTreeMap::new(),
             broken: None,
             counts,
             trace,
@@ -119,9 +142,53 @@ impl Network {
         self.0.borrow_mut().peers.insert(raft_id, peer);
     }
 
-    /// A member is gone.
+    /// A member is gone, and with it its connections.
     pub fn detach(&self, raft_id: u64) {
-        self.0.borrow_mut().peers.remove(&raft_id);
+        let wires = &mut *self.0.borrow_mut();
+        wires.peers.remove(&raft_id);
+        let machine = wires.names.get(&raft_id).copied().unwrap_or_default();
+        wires.connections.retain(|(from, to), _| *from != machine && *to != machine);
+    }
+
+    /// From now on, members hear only what their certificates let others say.
+    pub fn judge_by(&self, cluster: Cluster) {
+        self.0.borrow_mut().cluster = Some(cluster);
+    }
+
+    /// What a member said last comes again, some time after it was removed: it waited somewhere.
+    pub fn repeat_old(&self, raft_id: u64) {
+        let said = self.0.borrow().said.get(&raft_id).cloned().unwrap_or_default();
+        for message in said {
+            let delay = self.0.borrow_mut().random.gen_range(REPEATED_AFTER);
+            self.0.borrow().counts.count("fault: old message comes late");
+            drop(spawn(self.clone().deliver(message, delay, 0)));
+        }
+    }
+
+    /// How long a call takes in one direction.
+    pub fn draw_delay(&self) -> Duration {
+        let wires = &mut *self.0.borrow_mut();
+        wires.random.gen_range(wires.temper.delay.clone())
+    }
+
+    /// Whether two machines cannot call each other.
+    pub fn is_cut_between(&self, one: u64, other: u64) -> bool {
+        let cut = &self.0.borrow().cut;
+        cut.contains(&(one, other)) || cut.contains(&(other, one))
+    }
+
+    /// Whether no way is cut.
+    pub fn is_whole(&self) -> bool {
+        self.0.borrow().cut.is_empty()
+    }
+
+    /// The process of a member has ended, and its machine runs on: whoever is connected sees the
+    /// end, dials again, and is refused until somebody listens there again.
+    pub fn close(&self, raft_id: u64) {
+        let others: Vec<_> = self.0.borrow().peers.keys().copied().collect();
+        for other in others.into_iter().filter(|other| *other != raft_id) {
+            drop(spawn(self.clone().dial(other, raft_id)));
+        }
     }
 
     /// Changes how the network behaves from now on.
@@ -162,6 +229,11 @@ impl Network {
             message.index(),
             message.entries.len()
         );
+        let said = wires.said.entry(message.from()).or_default();
+        said.push_back(message.clone());
+        if said.len() > REMEMBERED {
+            said.pop_front();
+        }
         let lost = wires.random.gen_bool(wires.temper.loss);
         if lost {
             wires.counts.count("fault: message lost");
@@ -200,6 +272,9 @@ impl Network {
             *newest = number.max(*newest);
             wires.peers.get(&to).cloned()
         };
+        if peer.is_some() && !self.is_heard(&message) {
+            return self.lose(from, to, kind).await;
+        }
         let answer = match peer {
             Some(peer) => peer.send(Receive(message)).await.ok(),
             None => None,
@@ -215,15 +290,38 @@ impl Network {
         }
     }
 
+    /// Whether whoever a message is for hears it, by the certificate that was shown when the
+    /// connection came about. Whoever is refused connects anew.
+    fn is_heard(&self, message: &Message) -> bool {
+        let (cluster, from, to) = {
+            let wires = self.0.borrow();
+            let name = |raft_id: u64| wires.names.get(&raft_id).copied().unwrap_or_default();
+            let Some(cluster) = wires.cluster.clone() else { return true };
+            (cluster, name(message.from()), name(message.to()))
+        };
+        let shown = self.0.borrow().connections.get(&(from, to)).cloned();
+        let Some(shown) = shown.or_else(|| cluster.member(from).borrow().identity()) else {
+            return false;
+        };
+        let machine = cluster.member(to).borrow();
+        let Some(standing) = machine.standing() else { return false };
+        let judged = door::hears(&machine, Some(&shown))
+            .map(|()| standing.group().judge(message, Some(shown.subject.node_id.as_str())));
+        let wires = &mut *self.0.borrow_mut();
+        if matches!(judged, Ok(Intake::Hear | Intake::Ignore)) {
+            wires.connections.insert((from, to), shown);
+        } else {
+            wires.counts.count("seen: message refused by certificate");
+            wires.trace.note(format_args!("m{to}"), "refuses", format_args!("{judged:?}"));
+            wires.connections.remove(&(from, to));
+        }
+        judged == Ok(Intake::Hear)
+    }
+
     /// The answer that the sender was removed takes a way as well.
     async fn refuse(self, from: u64, to: u64) {
         sleep(Temper::calm().delay.start).await;
-        let is_cut = {
-            let wires = self.0.borrow();
-            let [from, to] = [from, to].map(|id| wires.names.get(&id).copied().unwrap_or_default());
-            wires.cut.contains(&(to, from))
-        };
-        if !is_cut {
+        if !self.is_cut(to, from) {
             self.0.borrow().counts.count("seen: removed member told so");
             self.report(from, to, Delivery::RefusedAsRemoved);
         }
@@ -235,6 +333,31 @@ impl Network {
         let snapshot = kind == MessageType::MsgSnap;
         let delivery = if snapshot { Delivery::SnapshotLost } else { Delivery::Unreachable };
         self.report(from, to, delivery);
+    }
+
+    /// Dials a member whose process has ended, until it lives again or whoever dials does not.
+    async fn dial(self, from: u64, to: u64) {
+        let mut pause = Temper::calm().delay;
+        loop {
+            let waits = self.0.borrow_mut().random.gen_range(pause);
+            sleep(waits).await;
+            if self.0.borrow().peers.contains_key(&to) || !self.0.borrow().peers.contains_key(&from)
+            {
+                return;
+            }
+            if !self.is_cut(from, to) && !self.is_cut(to, from) {
+                self.0.borrow().counts.count("seen: dial refused");
+                self.report(from, to, Delivery::Refused);
+            }
+            pause = REDIALED_AFTER;
+        }
+    }
+
+    /// Whether nothing arrives on the way from one raft id to another.
+    fn is_cut(&self, from: u64, to: u64) -> bool {
+        let wires = self.0.borrow();
+        let [from, to] = [from, to].map(|id| wires.names.get(&id).copied().unwrap_or_default());
+        wires.cut.contains(&(from, to))
     }
 
     fn report(&self, from: u64, to: u64, delivery: Delivery) {

@@ -6,7 +6,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use actors::{
     agent::{
         self, Ports,
-        simulated::{Machine, MemoryDatabase},
+        simulated::{Machine, MemoryDatabase, no_certificate},
     },
     ca::port::testing::signer,
     cluster::{Founding, testing::founding},
@@ -17,7 +17,8 @@ use actors::{
         Member, Options,
         simulated::{SimulatedDisk, ToyCipher},
     },
-    raft::{Config, Links, Transport},
+    raft::{Config, Links, Standing, Transport},
+    roles,
     store::Store,
     supervision::{Budget, Census, Tree},
     tree::{Core, LeaderParts, Log, Loops},
@@ -65,12 +66,13 @@ impl Node {
         let tree = Tree::root("node", BUDGET, census.clone(), |lost| panic!("{lost}"));
         let Log { writer } =
             Log::start(&tree, disk.mount(), ToyCipher { key: 7 }, Options::default());
-        let seat = Seat::default();
+        let (seat, raft) = (Seat::default(), roles::Raft::default());
         let parts = LeaderParts {
             node_id: NODE.into(),
             environment: environment(),
             seat: seat.clone(),
             signer: signer(),
+            raft: raft.clone(),
         };
         let member =
             Member { raft_id: 1, node_id: NODE.to_owned(), cluster_id: "cluster1".to_owned() };
@@ -83,16 +85,20 @@ impl Node {
                 log: writer,
                 store: memory,
                 published,
+                standing: Standing::default(),
                 transport: Arc::new(Nobody),
                 leadership: leadership.recipient(),
                 ended: leadership.recipient(),
             }
         };
-        let Core { store, .. } = Core::start(&tree, &environment(), config, link).await;
+        let core = Core::start(&tree, &environment(), config, link).await;
+        raft.bind(core.raft.recipient(), core.raft.recipient());
+        let store = core.store;
         let ports = Ports {
             managers: Rc::new(LocalManagers::new(NODE.into(), seat)),
             executor: Rc::new(machine.clone()),
             database: Rc::new(MemoryDatabase::default()),
+            tls_info: no_certificate(),
         };
         agent::start(&tree.subtree("agent", BUDGET), census, ports, environment());
         Self { store, machine, tree }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actors::store::{self, Store, Transaction};
 use protocol::{
-    id::ServiceId,
+    id::{NodeId, ServiceId},
     objects::{self, Kind, Node, Service},
     wire::{self, Annotations, ReplicatedService, service_spec::Mode},
 };
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cluster::Cluster,
+    identity::EXPIRY,
     member::{ENTRIES_KEPT, SNAPSHOT_INTERVAL},
     oracle::{Oracle, Told},
     worker::WORKER,
@@ -34,6 +35,10 @@ pub async fn operate(cluster: Cluster, oracle: Oracle, seed: u64, end: Instant) 
     while Instant::now() < end {
         sleep(Duration::from_millis(random.gen_range(200..2_000))).await;
         let Some((store, _)) = cluster.leader() else { continue };
+        // The first leader has not begun yet.
+        if store.view().default_cluster().is_none() {
+            continue;
+        }
         if !is_admitted {
             is_admitted = admit(&cluster, &oracle, &store).await;
             continue;
@@ -57,9 +62,10 @@ pub async fn operate(cluster: Cluster, oracle: Oracle, seed: u64, end: Instant) 
     }
 }
 
-/// Lets the node of the worker take part, and snapshots be written as often as without loops.
+/// Lets the nodes of the worker and of the other agents take part, and snapshots be written as often as without loops.
 async fn admit(cluster: &Cluster, oracle: &Oracle, store: &Store) -> bool {
-    let outcome = store.transact(|head: &mut Transaction| {
+    let (has_identities, agents) = (cluster.has_identities(), cluster.fleet().ids());
+    let outcome = store.transact(move |head: &mut Transaction| {
         if head.node(&WORKER.into()).is_some() {
             return Ok(());
         }
@@ -68,17 +74,27 @@ async fn admit(cluster: &Cluster, oracle: &Oracle, store: &Store) -> bool {
         let raft = spec.raft.get_or_insert_default();
         raft.snapshot_interval = SNAPSHOT_INTERVAL;
         raft.log_entries_for_slow_followers = ENTRIES_KEPT;
+        if has_identities {
+            let expiry = prost_types::Duration::try_from(EXPIRY).expect("minutes");
+            spec.ca_config.get_or_insert_default().node_cert_expiry = Some(expiry);
+        }
         head.update(objects::Cluster { spec: Arc::new(spec), ..(*cluster).clone() })?;
-        head.create(Node::from(wire::Node {
-            id: WORKER.to_owned(),
-            spec: Some(wire::NodeSpec {
-                membership: wire::node_spec::Membership::Accepted.into(),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }))
+        head.create(worker_node(WORKER.into()))?;
+        agents.into_iter().try_for_each(|agent| head.create(worker_node(agent)))
     });
     ask(cluster, oracle, "admit worker", outcome).await == Told::Acknowledged
+}
+
+/// The node of an agent that was let in.
+pub fn worker_node(id: NodeId) -> Node {
+    Node::from(wire::Node {
+        id: id.to_string(),
+        spec: Some(wire::NodeSpec {
+            membership: wire::node_spec::Membership::Accepted.into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
 }
 
 async fn create(cluster: &Cluster, oracle: &Oracle, store: &Store, name: &str, replicas: u64) {
@@ -130,7 +146,8 @@ async fn remove(cluster: &Cluster, oracle: &Oracle, store: &Store, name: &str) {
     }
 }
 
-fn spec(name: &str, replicas: u64, revision: u64) -> wire::ServiceSpec {
+/// A service of tasks that run until they are told to stop.
+pub fn spec(name: &str, replicas: u64, revision: u64) -> wire::ServiceSpec {
     let container = wire::ContainerSpec {
         image: "host".to_owned(),
         env: vec![format!("REVISION={revision}")],

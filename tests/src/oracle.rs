@@ -34,6 +34,8 @@ struct Known {
     possible_increments: u64,
     /// What somebody has asked to remove, and whether that was acknowledged.
     leaving: BTreeMap<String, bool>,
+    /// The newest index that a read which is over has shown.
+    read: u64,
     /// The answers for which nobody waits any more.
     unanswered: Vec<(String, LocalBoxFuture<'static, ()>)>,
 }
@@ -104,6 +106,17 @@ impl Oracle {
             **told == Told::Acknowledged && !known.leaving.contains_key(*name)
         });
         writes.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What a read that begins now must show at least: all that any read has shown that is over.
+    pub fn read_so_far(&self) -> u64 {
+        self.0.borrow().read
+    }
+
+    /// A read is over, and has shown this much.
+    pub fn read(&self, index: u64) {
+        let known = &mut *self.0.borrow_mut();
+        known.read = known.read.max(index);
     }
 
     /// The least and the most that the counter can show.

@@ -74,6 +74,18 @@ pub enum Harm {
     },
     /// The group changes, as an operator asks for it.
     Change(Change),
+    /// Nobody hears these agents, and they hear nobody.
+    Silence {
+        /// Which, by their numbers.
+        agents: BTreeSet<u64>,
+    },
+    /// The wall clocks of machines are set, forward or back. Nobody sets them right again.
+    Clock {
+        /// Whose.
+        members: BTreeSet<u64>,
+        /// How far.
+        seconds: i64,
+    },
     /// So many processes of tasks end by themselves, with this exit code.
     Exits {
         /// How many.
@@ -141,6 +153,10 @@ pub enum Kind {
     Membership,
     /// Tasks end by themselves.
     Exits,
+    /// Wall clocks are set.
+    Clock,
+    /// Agents are cut off.
+    Silence,
 }
 
 /// What there is to be harmed.
@@ -150,6 +166,8 @@ pub struct Targets {
     pub members: u64,
     /// How many there are.
     pub machines: u64,
+    /// How many agents there are that may fall silent.
+    pub agents: u64,
     /// The actors that may die.
     pub actors: &'static [&'static str],
     /// What may happen, each with its weight.
@@ -201,6 +219,11 @@ impl Beginning {
         self.lasting(0).of(Harm::Change(Change::ComesBack(member)))
     }
 
+    /// See [`Harm::Clock`].
+    pub fn clock(self, members: impl Into<BTreeSet<u64>>, seconds: i64) -> Fault {
+        self.lasting(0).of(Harm::Clock { members: members.into(), seconds })
+    }
+
     /// See [`Harm::Exits`].
     pub fn exits(self, tasks: usize, code: i32) -> Fault {
         self.lasting(0).of(Harm::Exits { tasks, code })
@@ -223,6 +246,11 @@ impl Span {
     /// See [`Harm::Crash`].
     pub fn crash(self, members: impl Into<BTreeSet<u64>>, crash: Crash) -> Fault {
         self.of(Harm::Crash { members: members.into(), crash })
+    }
+
+    /// See [`Harm::Silence`].
+    pub fn silence(self, agents: impl Into<BTreeSet<u64>>) -> Fault {
+        self.of(Harm::Silence { agents: agents.into() })
     }
 
     /// See [`Harm::PowerCut`].
@@ -255,7 +283,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, lasts) = (self.at.as_millis(), self.lasts.as_millis());
         match &self.harm {
-            Harm::Death { .. } | Harm::Exits { .. } | Harm::Change(_) => {
+            Harm::Death { .. } | Harm::Exits { .. } | Harm::Change(_) | Harm::Clock { .. } => {
                 write!(formatter, "at({at}).{}", self.harm)
             }
             Harm::Crash { .. }
@@ -263,6 +291,7 @@ impl fmt::Display for Fault {
             | Harm::Partition { .. }
             | Harm::Weather(_)
             | Harm::SlowDisk { .. }
+            | Harm::Silence { .. }
             | Harm::BrokenDisk { .. } => {
                 write!(formatter, "at({at}).lasting({lasts}).{}", self.harm)
             }
@@ -283,6 +312,7 @@ impl fmt::Display for Harm {
             Self::Partition { members, way } => {
                 write!(formatter, "partition({:?}, Way::{way:?})", list(members))
             }
+            Self::Silence { agents } => write!(formatter, "silence({:?})", list(agents)),
             Self::Weather(weather) => write!(formatter, "weather({weather:?})"),
             Self::SlowDisk { member, sync_millis } => {
                 write!(formatter, "slow_disk({member}, {sync_millis:?})")
@@ -295,6 +325,9 @@ impl fmt::Display for Harm {
             }
             Self::Change(change) => write!(formatter, "{change}"),
             Self::Exits { tasks, code } => write!(formatter, "exits({tasks}, {code})"),
+            Self::Clock { members, seconds } => {
+                write!(formatter, "clock({:?}, {seconds})", list(members))
+            }
         }
     }
 }
@@ -318,6 +351,7 @@ mod tests {
     const TARGETS: Targets = Targets {
         members: 5,
         machines: 5,
+        agents: 5,
         actors: &["core/raft"],
         kinds: &[(Kind::Crash, 1), (Kind::Partition, 1), (Kind::Death, 1)],
     };
@@ -376,11 +410,14 @@ mod tests {
         assert_eq!(fault.to_string(), "at(5).lasting(9).slow_disk(3, 10..200)");
         let fault = at(5).lasting(9).broken_disk(3, Operation::Sync);
         assert_eq!(fault.to_string(), "at(5).lasting(9).broken_disk(3, Operation::Sync)");
+        let fault = at(5).lasting(9).silence([1, 2]);
+        assert_eq!(fault.to_string(), "at(5).lasting(9).silence([1, 2])");
         assert_eq!(at(5).joins(4).to_string(), "at(5).joins(4)");
         assert_eq!(at(5).leaves(4).to_string(), "at(5).leaves(4)");
         assert_eq!(at(5).leader_leaves().to_string(), "at(5).leader_leaves()");
         assert_eq!(at(5).hands_over(Some(4)).to_string(), "at(5).hands_over(Some(4))");
         assert_eq!(at(5).comes_back(4).to_string(), "at(5).comes_back(4)");
+        assert_eq!(at(5).clock([1, 2], -60).to_string(), "at(5).clock([1, 2], -60)");
         let weather = Weather { delay_millis_max: 9, lost_percent: 1, repeated_percent: 2 };
         assert_eq!(
             at(5).lasting(9).weather(weather).to_string(),

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     panic::{self, AssertUnwindSafe, catch_unwind},
     rc::Rc,
@@ -19,9 +19,12 @@ use tokio::{
 };
 
 use crate::{
-    checkers::{Checkers, removed, replicas},
-    cluster::{Cluster, FOUNDERS},
-    faults, membership,
+    checkers::{Checkers, identities, removed, replicas},
+    cluster::{Cluster, FOUNDERS, MACHINES},
+    faults,
+    fleet::{AGENTS, agent_id},
+    identity::{life::live, steward::attend},
+    membership,
     operator::operate,
     oracle::{Oracle, Told},
     plan::{self, Fault, Kind},
@@ -34,7 +37,15 @@ use crate::{
 const CLIENTS: u64 = 3;
 
 /// How long a healed cluster may take to serve and to be of one mind.
-const CONVERGE_WITHIN: Duration = Duration::from_secs(90);
+const CONVERGE_WITHIN: Duration = Duration::from_secs(60);
+
+/// One of so many runs with agents ends with a silence of most of them, which lasts so long: under
+/// other faults, no leader leads long enough to have to doubt itself.
+const DOUBTED_EVERY: u64 = 4;
+const SILENT_FOR: Duration = Duration::from_secs(22);
+
+/// How long a cluster that runs all that it should is looked at.
+const QUIET_FOR: Duration = Duration::from_secs(10);
 
 /// What makes a run: the same run comes of the same story, in any build.
 #[derive(Clone, Debug)]
@@ -45,8 +56,38 @@ pub struct Story {
     pub time: Duration,
     /// What goes wrong.
     pub faults: Vec<Fault>,
-    /// Whether leaders run their loops, over an agent that runs tasks.
-    pub with_loops: bool,
+    /// Who takes part.
+    pub family: Family,
+}
+
+/// Who takes part in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Members and clients.
+    Members,
+    /// Members of which the leader runs its loops, over agents that run tasks.
+    Loops,
+    /// The same, of machines that have certificates: one to three found the cluster, others join by
+    /// token, and what their nodes are to be says who is a member.
+    Swarm,
+}
+
+impl Family {
+    /// How many found the cluster.
+    pub fn founders(self, seed: u64) -> u64 {
+        match self {
+            Self::Members | Self::Loops => FOUNDERS,
+            Self::Swarm => 1 + seed % 3,
+        }
+    }
+
+    fn targets(self) -> &'static plan::Targets {
+        match self {
+            Self::Members => &faults::TARGETS,
+            Self::Loops => &faults::TARGETS_WITH_LOOPS,
+            Self::Swarm => &faults::TARGETS_WITH_IDENTITIES,
+        }
+    }
 }
 
 /// What came of a run that kept its promises.
@@ -83,15 +124,9 @@ pub struct Failure {
 
 impl Story {
     /// What a seed draws: of these kinds of faults, or of all.
-    pub fn drawn(seed: u64, time: Duration, kinds: &[Kind]) -> Self {
-        let faults = plan::draw(seed, time, &faults::TARGETS, kinds);
-        Self { seed, time, faults, with_loops: false }
-    }
-
-    /// The same, where leaders run their loops.
-    pub fn drawn_with_loops(seed: u64, time: Duration, kinds: &[Kind]) -> Self {
-        let faults = plan::draw(seed, time, &faults::TARGETS_WITH_LOOPS, kinds);
-        Self { seed, time, faults, with_loops: true }
+    pub fn drawn(family: Family, seed: u64, time: Duration, kinds: &[Kind]) -> Self {
+        let faults = plan::draw(seed, time, family.targets(), kinds);
+        Self { seed, time, faults, family }
     }
 
     /// Runs it.
@@ -100,7 +135,11 @@ impl Story {
         let trace = Rc::new(RefCell::new(None));
         let caught = catch_quietly(|| {
             simulate(async || {
-                let cluster = Cluster::new(self.seed, FOUNDERS, Trace::new(filter.clone()));
+                let cluster = Cluster::new(
+                    self.seed,
+                    self.family.founders(self.seed),
+                    Trace::new(filter.clone()),
+                );
                 *trace.borrow_mut() = Some(cluster.trace.clone());
                 tokio::select! {
                     biased;
@@ -154,7 +193,7 @@ impl Story {
 ///
 /// As [`Story::hold`].
 pub fn run(seed: u64, virtual_time: Duration) -> Report {
-    Story::drawn(seed, virtual_time, &[]).hold()
+    Story::drawn(Family::Members, seed, virtual_time, &[]).hold()
 }
 
 /// Runs a story on one thread in virtual time.
@@ -168,18 +207,27 @@ async fn torment_and_heal(cluster: &Cluster, story: &Story) {
     for member in cluster.machines() {
         member.borrow_mut().set_disk(faults::good_disk());
     }
-    let worker = story.with_loops.then(|| Worker::start(cluster));
+    let worker = (story.family != Family::Members).then(|| Worker::start(cluster));
+    let agents = if worker.is_some() { AGENTS } else { 0 };
+    let agents = cluster.fleet().start(cluster, agents, story.seed);
+    let lives =
+        if story.family == Family::Swarm { begin_lives(cluster, story.seed) } else { Vec::new() };
     cluster.start_all().await;
     let end = Instant::now() + story.time;
-    let clients: Vec<_> = match &worker {
-        Some(_) => vec![spawn(operate(cluster.clone(), oracle.clone(), story.seed, end))],
-        None => (1..=CLIENTS)
+    let mut clients = match story.family {
+        Family::Loops | Family::Swarm => {
+            vec![spawn(operate(cluster.clone(), oracle.clone(), story.seed, end))]
+        }
+        Family::Members => (1..=CLIENTS)
             .map(|number| {
                 workload::client(cluster.clone(), oracle.clone(), number, story.seed, end)
             })
             .map(spawn)
             .collect(),
     };
+    if story.family == Family::Swarm {
+        clients.push(spawn(attend(cluster.clone(), oracle.clone(), story.seed, end)));
+    }
     let torment =
         spawn(faults::inflict(cluster.clone(), oracle.clone(), story.faults.clone(), end));
     checkers.watch(cluster, &oracle, end).await;
@@ -190,20 +238,68 @@ async fn torment_and_heal(cluster: &Cluster, story: &Story) {
     }
     faults::heal(cluster).await;
     converge(cluster, &oracle, &mut checkers).await;
+    stay_quiet(cluster, &oracle, &mut checkers).await;
+    if story.family == Family::Loops && story.seed.is_multiple_of(DOUBTED_EVERY) {
+        fall_silent(cluster, &oracle, &mut checkers).await;
+        converge(cluster, &oracle, &mut checkers).await;
+    }
     checkers.finish(cluster, &oracle).await;
+    lives.into_iter().chain(agents).for_each(|life| life.abort());
     if let Some(worker) = worker {
         worker.end();
     }
 }
 
+/// What holds in the quiet state goes on to hold.
+pub(crate) async fn stay_quiet(cluster: &Cluster, oracle: &Oracle, checkers: &mut Checkers) {
+    if cluster.worker().is_none() {
+        return;
+    }
+    let end = Instant::now() + QUIET_FOR;
+    while Instant::now() < end {
+        sleep(Duration::from_millis(200)).await;
+        checkers.look(cluster, oracle).await;
+        let unfit = replicas::unfit(cluster);
+        assert_eq!(unfit, None, "replicas: a quiet cluster does not go on to run what it should");
+        let unfit = identities::unfit(cluster);
+        assert_eq!(unfit, None, "identities: a machine in a quiet cluster becomes another");
+    }
+    cluster.counts.count("check: a quiet cluster stays quiet");
+}
+
+/// All agents but one fall silent for a while, and nothing else goes wrong.
+async fn fall_silent(cluster: &Cluster, oracle: &Oracle, checkers: &mut Checkers) {
+    cluster.trace.note("fault", "all agents but one fall silent", "begins");
+    cluster.fleet().silence(&(1..AGENTS).map(agent_id).collect());
+    checkers.watch(cluster, oracle, Instant::now() + SILENT_FOR).await;
+    cluster.trace.note("fault", "all agents but one fall silent", "ends");
+    cluster.fleet().silence(&BTreeSet::new());
+}
+
+/// Every machine has a certificate, or may get one.
+pub(crate) fn begin_lives(cluster: &Cluster, seed: u64) -> Vec<tokio::task::JoinHandle<()>> {
+    cluster.show_certificates();
+    (1..=MACHINES).map(|id| spawn(live(cluster.clone(), id, seed))).collect()
+}
+
 /// Waits until a write is taken, every member votes and shows it, and whoever is none knows so.
 pub(crate) async fn converge(cluster: &Cluster, oracle: &Oracle, checkers: &mut Checkers) {
     let end = Instant::now() + CONVERGE_WITHIN;
-    for attempt in 0.. {
+    // Names that an earlier time of healing has taken stay taken.
+    let first = (0..).find(|attempt| oracle.of(&format!("last-{attempt}")).is_none());
+    for attempt in first.expect("one is free").. {
         if Instant::now() > end {
             let unfit = replicas::unfit(cluster);
             assert_eq!(unfit, None, "replicas: a healed cluster does not run what it should");
-            panic!("convergence: a healed cluster does not come to one mind");
+            let unfit = identities::unfit(cluster);
+            assert_eq!(unfit, None, "identities: a healed machine is not what its node is");
+            let unaware = removed::unaware(cluster).await;
+            assert_eq!(unaware, None, "removed: a machine does not know that it was removed");
+            let status = cluster.leader_status().await;
+            let members = cluster.numbers();
+            panic!(
+                "convergence: a healed cluster does not come to one mind: {members:?} {status:?}"
+            );
         }
         checkers.look(cluster, oracle).await;
         sleep(Duration::from_millis(200)).await;
@@ -223,6 +319,7 @@ pub(crate) async fn converge(cluster: &Cluster, oracle: &Oracle, checkers: &mut 
         let is_whole = status.learners.is_empty() && status.voters.len() == voters.len();
         let is_whole = is_whole && removed::unaware(cluster).await.is_none();
         let is_whole = is_whole && replicas::unfit(cluster).is_none();
+        let is_whole = is_whole && identities::unfit(cluster).is_none();
         if is_whole && indices.iter().all(|index| *index == indices[0]) {
             cluster.counts.count("check: every member votes in the end");
             return;

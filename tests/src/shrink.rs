@@ -69,7 +69,7 @@ impl Shrunk {
 
     /// A test that fails as this story does, to be copied into `tests/tests/scenarios/`.
     pub fn scenario(&self) -> String {
-        let Story { seed, time, faults, with_loops } = &self.story;
+        let Story { seed, time, faults, family } = &self.story;
         let mut text = format!(
             "/// Found by seed {seed}: {}\n#[test]\nfn found_by_seed_{seed}() {{\n    let faults = vec![\n",
             self.failure.text
@@ -81,7 +81,7 @@ impl Shrunk {
         write!(
             text,
             "    ];\n    let time = Duration::from_secs({seconds});\n    \
-             Story {{ seed: {seed}, time, faults, with_loops: {with_loops} }}.hold();\n}}"
+             Story {{ seed: {seed}, time, faults, family: Family::{family:?} }}.hold();\n}}"
         )
         .expect("a string takes everything");
         text

@@ -6,8 +6,8 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use actors::{
     agent::{
         self, Ports,
-        port::{Answer, Manager, ManagerError, Managers},
-        simulated::{Machine, MemoryDatabase},
+        port::{Answer, Manager, ManagerError, Managers, News},
+        simulated::{Machine, MemoryDatabase, no_certificate},
     },
     dispatcher::LocalManagers,
     environment::testing::environment,
@@ -39,6 +39,8 @@ impl Managers for Leading {
             None => Box::pin(async { Err(ManagerError::Failed("nobody leads".to_owned())) }),
         }
     }
+
+    fn hear(&self, _: News) {}
 }
 
 impl Worker {
@@ -51,6 +53,7 @@ impl Worker {
             managers: Rc::new(Leading(cluster.clone())),
             executor: Rc::new(machine.clone()),
             database: Rc::new(MemoryDatabase::default()),
+            tls_info: no_certificate(),
         };
         cluster.lead_with_loops(machine);
         agent::start(&tree, census, ports, environment());

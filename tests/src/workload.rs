@@ -51,7 +51,7 @@ pub async fn client(cluster: Cluster, oracle: Oracle, number: u64, seed: u64, en
                 let name = own.swap_remove(random.gen_range(0..own.len()));
                 remove(&cluster, &oracle, &store, &name).await;
             }
-            _ => read(&cluster, &oracle).await,
+            _ => read(&cluster, &oracle, &mut random).await,
         }
     }
 }
@@ -117,16 +117,22 @@ pub fn count(counter: &Service) -> u64 {
     }
 }
 
-/// Reads as the control API does: whatever was acknowledged before must be there.
-async fn read(cluster: &Cluster, oracle: &Oracle) {
-    let Some((store, peer)) = cluster.leader() else { return };
-    let mut before = oracle.acknowledged();
-    if let Ok(Ok(Ok(index))) = timeout(PATIENCE, peer.send(ReadIndex)).await {
-        let view = store.view();
-        cluster.trace.note("clients", "read", format_args!("at index {index}"));
-        before.retain(|name| !oracle.is_leaving(name));
-        reads::check(&before, &view, index);
-        cluster.counts.count("check: reads are current");
+/// Reads as the control API does: whatever was acknowledged or read before must be there. Whoever
+/// says that it leads is asked, for it may be wrong.
+async fn read(cluster: &Cluster, oracle: &Oracle, random: &mut impl Rng) {
+    let Some((store, peer)) = cluster.any_leader(random) else { return };
+    let (mut before, so_far) = (oracle.acknowledged(), oracle.read_so_far());
+    match timeout(PATIENCE, peer.send(ReadIndex)).await {
+        Ok(Ok(Ok(index))) => {
+            let view = store.view();
+            cluster.trace.note("clients", "read", format_args!("at index {index}"));
+            before.retain(|name| !oracle.is_leaving(name));
+            reads::check(&before, so_far, &view, index);
+            oracle.read(view.index());
+            cluster.counts.count("check: reads are current");
+            cluster.counts.add("check: reads never go back", u64::from(so_far > 0));
+        }
+        Ok(Ok(Err(_)) | Err(_)) | Err(_) => cluster.counts.count("seen: read refused"),
     }
 }
 

@@ -1,9 +1,18 @@
 //! The words that a scenario is written in: members of one mind, and clients that know what they
 //! are told. `docs/simulation.md` shows one to begin with.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use actors::{log::simulated::Temper, store::Store};
+use actors::{
+    agent::simulated::Machine,
+    log::simulated::Temper,
+    store::{self, Store, Transaction},
+};
+use protocol::{
+    objects::Cluster as Settings,
+    wire::{JoinTokens, NodeRole},
+};
+use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
@@ -13,15 +22,22 @@ pub use crate::plan::{Change, Crash, Way};
 use crate::{
     checkers::Checkers,
     cluster::{Cluster, FOUNDERS, start},
-    faults, membership,
+    faults,
+    identity::{EXPIRY, life},
+    member::Standing,
+    membership,
+    operator::worker_node,
     oracle::{Oracle, Told},
-    run::converge,
+    run::{begin_lives, converge, stay_quiet},
     trace::{Filter, Trace},
     workload,
 };
 
 /// How long the world may take to do what a scenario waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How many nodes are let in by one write.
+const NODES_AT_ONCE: usize = 100;
 
 /// Members, network, disks and clients, under all checkers. Nothing goes wrong by itself.
 pub struct World {
@@ -32,6 +48,8 @@ pub struct World {
     checkers: Checkers,
     writes: u32,
     clients: Vec<JoinHandle<()>>,
+    /// Machines and agents, which live until the end.
+    lives: Vec<JoinHandle<()>>,
 }
 
 impl World {
@@ -42,8 +60,20 @@ impl World {
 
     /// So many members have just started.
     pub async fn founded_by(founders: u64, seed: u64) -> Self {
+        Self::begin(founders, seed, false).await
+    }
+
+    /// So many members have just started; whoever leads runs the loops of a leader.
+    pub async fn led_with_loops(founders: u64, seed: u64) -> Self {
+        Self::begin(founders, seed, true).await
+    }
+
+    async fn begin(founders: u64, seed: u64, with_loops: bool) -> Self {
         let cluster = Cluster::new(seed, founders, Trace::new(Filter::default()));
         cluster.roll_mut().least_voters = 1;
+        if with_loops {
+            cluster.lead_with_loops(Machine::default());
+        }
         cluster.start_all().await;
         Self {
             cluster,
@@ -51,6 +81,78 @@ impl World {
             checkers: Checkers::default(),
             writes: 0,
             clients: Vec::new(),
+            lives: Vec::new(),
+        }
+    }
+
+    /// The same, over so many agents that cost little.
+    pub async fn with_agents(founders: u64, agents: u64, seed: u64) -> Self {
+        let mut world = Self::led_with_loops(founders, seed).await;
+        world.lives = world.cluster.fleet().start(&world.cluster, agents, seed);
+        for ids in world.cluster.fleet().ids().chunks(NODES_AT_ONCE) {
+            let ids = ids.to_vec();
+            let admit = move |head: &mut Transaction| {
+                let mut new = ids.iter().filter(|id| head.node(id).is_none()).collect::<Vec<_>>();
+                new.drain(..).try_for_each(|id| head.create(worker_node(id.clone())))
+            };
+            world.transact(admit).await;
+        }
+        world
+    }
+
+    /// The same, of machines that have certificates; those that did not found may join by token.
+    pub async fn of_machines(founders: u64, seed: u64) -> Self {
+        let mut world = Self::led_with_loops(founders, seed).await;
+        world.lives = begin_lives(&world.cluster, seed);
+        world
+            .transact(|head: &mut Transaction| {
+                let cluster = head.default_cluster().ok_or(store::Error::NotExist)?.clone();
+                let mut spec = (*cluster.spec).clone();
+                let expiry = prost_types::Duration::try_from(EXPIRY).expect("minutes");
+                spec.ca_config.get_or_insert_default().node_cert_expiry = Some(expiry);
+                head.update(Settings { spec: Arc::new(spec), ..(*cluster).clone() })
+            })
+            .await;
+        world
+    }
+
+    /// Writes until somebody who leads has taken it.
+    pub async fn transact(
+        &mut self,
+        change: impl Fn(&mut Transaction) -> Result<(), store::Error> + Clone + Send + 'static,
+    ) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "convergence: nobody takes a write");
+            let leader = self.leader().await;
+            if self.store(leader).transact(change.clone()).await.is_ok() {
+                return;
+            }
+            self.watch(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// A machine gets a certificate with the token of a role, as a new node.
+    pub async fn join_by_token(&mut self, machine: u64, role: NodeRole) {
+        let (end, mut random) = (Instant::now() + PATIENCE, StdRng::seed_from_u64(machine));
+        loop {
+            assert!(Instant::now() < end, "convergence: m{machine} is not let in");
+            let leader = self.leader().await;
+            let tokens = self
+                .store(leader)
+                .view()
+                .default_cluster()
+                .and_then(|cluster| cluster.root_ca.join_tokens.clone());
+            let JoinTokens { worker, manager } = tokens.unwrap_or_default();
+            let token = if role == NodeRole::Manager { manager } else { worker };
+            let (cluster, id) = (self.cluster.clone(), machine);
+            let asked = life::asked(&cluster, id, None, &token, &mut random).await;
+            if let Some(Ok((node, key))) = asked
+                && let Some(new) = life::issued(&cluster, id, None, &node, &key, &mut random).await
+            {
+                return cluster.show(machine, new);
+            }
+            self.watch(Duration::from_millis(100)).await;
         }
     }
 
@@ -104,6 +206,11 @@ impl World {
     /// Takes a member out for good.
     pub async fn remove(&mut self, member: u64) {
         self.change(Change::Leaves(member)).await;
+    }
+
+    /// A member was taken out by the cluster itself, and is not waited for any more.
+    pub fn forget(&self, member: u64) {
+        self.cluster.member(member).borrow_mut().standing = Standing::Removed;
     }
 
     /// Goes on until so many more writes are acknowledged, however often that has to be tried.
@@ -216,7 +323,9 @@ impl World {
         }
         faults::heal(&self.cluster).await;
         converge(&self.cluster, &self.oracle, &mut self.checkers).await;
+        stay_quiet(&self.cluster, &self.oracle, &mut self.checkers).await;
         self.checkers.finish(&self.cluster, &self.oracle).await;
+        self.lives.iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -9,12 +9,14 @@ use std::{
 
 use tests::{
     counts::Total,
-    run::{Report, Story, run},
+    run::{Family, Report, Story, run},
 };
 
 const SEEDS: u64 = 200;
 /// As many of them once more, with the loops of leaders over an agent.
 const SEEDS_WITH_LOOPS: u64 = 40;
+/// And as many where machines have certificates, too.
+const SEEDS_OF_SWARMS: u64 = 40;
 const VIRTUAL_TIME: Duration = Duration::from_secs(60);
 
 /// Recorded by `sim --record`; `just sim-check` compares the same file with a release build.
@@ -40,15 +42,21 @@ fn run_all(seeds: u64, run: fn(u64) -> Report) -> Vec<Report> {
     })
 }
 
+fn hold(family: Family, seed: u64) -> Report {
+    Story::drawn(family, seed, VIRTUAL_TIME, &[]).hold()
+}
+
 #[test]
 fn all_promises_are_kept() {
     let reports = run_all(SEEDS, |seed| run(seed, VIRTUAL_TIME));
     assert_eq!(reports.len() as u64, SEEDS);
-    let with_loops =
-        run_all(SEEDS_WITH_LOOPS, |seed| Story::drawn_with_loops(seed, VIRTUAL_TIME, &[]).hold());
+    let with_loops = run_all(SEEDS_WITH_LOOPS, |seed| hold(Family::Loops, seed));
     assert_eq!(with_loops.len() as u64, SEEDS_WITH_LOOPS);
+    let swarms = run_all(SEEDS_OF_SWARMS, |seed| hold(Family::Swarm, seed));
+    assert_eq!(swarms.len() as u64, SEEDS_OF_SWARMS);
     let mut total = Total::default();
-    reports.iter().chain(&with_loops).for_each(|report| total.add(&report.counts));
+    let all = reports.iter().chain(&with_loops).chain(&swarms);
+    all.for_each(|report| total.add(&report.counts));
     println!("{total}");
     assert_eq!(total.missing(), Vec::<&str>::new(), "never fired, or never compared");
     let recorded: Vec<(u64, &str)> = TRACES

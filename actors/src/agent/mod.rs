@@ -4,8 +4,10 @@
 //! `reporter` carries statuses up, and one `task` per task drives its controller.
 
 mod back_off;
+mod heartbeats;
 mod logic;
 pub mod port;
+pub mod remotes;
 mod reporter;
 mod session;
 #[cfg(any(test, feature = "testing"))]
@@ -23,7 +25,10 @@ use protocol::{
     id::TaskId,
     wire::{self, assignments_message::Type},
 };
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{oneshot, watch},
+    time::sleep,
+};
 
 use crate::{
     environment::Environment,
@@ -56,6 +61,9 @@ pub struct Ports {
     pub executor: Rc<dyn Executor>,
     /// What it remembers when its daemon is killed.
     pub database: Rc<dyn TaskDatabase>,
+    /// What managers are to know of the node's certificate. A root rotation waits for it
+    /// (cluster-security-dispatch §8).
+    pub tls_info: watch::Receiver<wire::NodeTlsInfo>,
 }
 
 /// What the agent's actors share: their world, and each other's addresses.

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::{future::LocalBoxFuture, stream::LocalBoxStream};
 use protocol::{id::TaskId, wire};
 
@@ -31,6 +32,32 @@ pub enum ManagerError {
 pub trait Managers: 'static {
     /// Chooses one of them and connects to it. It is dropped when the session over it ends.
     fn choose(&self) -> Answer<Arc<dyn Manager>>;
+
+    /// Takes what a manager has said of the cluster and of this node.
+    fn hear(&self, news: News);
+
+    /// Keeps a session alive where nothing else that this node does can hold it up. Here that is
+    /// this very thread, unless there is another.
+    fn aside(&self, beating: Beating) -> LocalBoxFuture<'static, ManagerError> {
+        beating()
+    }
+}
+
+/// Sends heartbeats until one fails, and returns why. It may be begun on any thread.
+pub type Beating = Box<dyn FnOnce() -> LocalBoxFuture<'static, ManagerError> + Send>;
+
+/// What a manager says to a node beside its tasks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Who the managers are, whether or not that has changed.
+    Managers(Vec<wire::WeightedPeer>),
+    /// The node is another than before: its role, its availability, its certificate. Without the
+    /// parts that change all the time, `meta` and `status`.
+    Node(Box<wire::Node>),
+    /// The root to trust, in PEM.
+    Root(Bytes),
+    /// The keys of the cluster's networks.
+    Keys(Vec<wire::EncryptionKey>),
 }
 
 /// One manager, as the node with our certificate sees it (cluster-security-dispatch §10 to §12).

@@ -9,7 +9,10 @@ use std::{
 
 use futures_util::future::{LocalBoxFuture, join_all};
 use protocol::{id::TaskId, wire};
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 use super::port::{
     Controller, DatabaseChange, DatabaseError, Executor, ExecutorError, StoredTask, TaskDatabase,
@@ -18,6 +21,11 @@ use super::port::{
 /// What a killed process leaves behind as its exit code.
 const KILLED: i32 = 137;
 
+/// What is known of the certificate of a node that has none.
+pub fn no_certificate() -> watch::Receiver<wire::NodeTlsInfo> {
+    watch::Sender::default().subscribe()
+}
+
 /// A machine. Clones are the same machine; its processes outlive the daemon that started them.
 #[derive(Clone, Default)]
 pub struct Machine(Rc<State>);
@@ -25,6 +33,10 @@ pub struct Machine(Rc<State>);
 #[derive(Default)]
 struct State {
     description: RefCell<wire::NodeDescription>,
+    /// Whether it cannot say what it is.
+    is_mute: Cell<bool>,
+    /// How often it was asked.
+    looks: Cell<u32>,
     /// How long every operation takes.
     latency: Cell<Duration>,
     processes: RefCell<BTreeMap<TaskId, Process>>,
@@ -66,6 +78,16 @@ impl Machine {
     /// Changes what the machine says of itself.
     pub fn describe_as(&self, description: wire::NodeDescription) {
         *self.0.description.borrow_mut() = description;
+    }
+
+    /// From now on the machine cannot say what it is.
+    pub fn be_mute(&self) {
+        self.0.is_mute.set(true);
+    }
+
+    /// How often the machine was asked what it is.
+    pub fn looks(&self) -> u32 {
+        self.0.looks.get()
     }
 
     /// The tasks that run.
@@ -174,8 +196,12 @@ impl Drop for AtWork {
 
 impl Executor for Machine {
     fn describe(&self) -> LocalBoxFuture<'static, Result<wire::NodeDescription, ExecutorError>> {
-        let description = self.0.description.borrow().clone();
-        Box::pin(async { Ok(description) })
+        self.0.looks.set(self.0.looks.get() + 1);
+        let described = match self.0.is_mute.get() {
+            true => Err(ExecutorError::Failed("it is mute".to_owned())),
+            false => Ok(self.0.description.borrow().clone()),
+        };
+        Box::pin(async { described })
     }
 
     fn controller(&self, task: &wire::Task) -> Result<Rc<dyn Controller>, ExecutorError> {

@@ -13,6 +13,7 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use protocol::{
     id::{Id, NodeId},
     objects::Node,
+    wire::NodeRole,
 };
 
 pub use self::port::Signer;
@@ -69,7 +70,8 @@ impl Server {
             self.is_unready = true;
             return None;
         };
-        let role = node.certificate.role();
+        // Not the one in the request, which stays what it was when the role manager changes the node.
+        let role = NodeRole::try_from(node.role).unwrap_or_default();
         let subject = Subject { node_id: node.id.clone(), role, cluster_id: cluster.id.clone() };
         let expiry = cluster.spec.ca_config.as_ref().and_then(|ca| ca.node_cert_expiry.as_ref());
         let signed = self.signer.sign(&Request {
@@ -91,7 +93,8 @@ impl Server {
                 return None;
             }
         };
-        Some(Answer { node: node.id.clone(), request: node.certificate.clone(), outcome })
+        let (node, request) = (node.id.clone(), node.certificate.clone());
+        Some(Answer { node, request, role, outcome })
     }
 }
 

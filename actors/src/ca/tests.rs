@@ -1,5 +1,6 @@
 //! Tables over what certificates contain and when they are valid.
 
+mod access;
 mod calls;
 mod server;
 
@@ -10,8 +11,8 @@ use protocol::wire::NodeRole;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::logic::{
-    NODE_EXPIRY_DEFAULT, Subject, Window, has_expired, host_names, node_expiry, node_window,
-    organizational_unit, renewal_backoff, renewal_seconds, role_of, root_window,
+    NODE_EXPIRY_DEFAULT, NODE_EXPIRY_MIN, Subject, Window, has_expired, host_names, node_expiry,
+    node_window, organizational_unit, renewal_backoff, renewal_seconds, role_of, root_window,
 };
 
 const HOUR: i64 = 60 * 60;
@@ -41,19 +42,41 @@ fn a_node_certificate_is_an_hour_longer_on_both_sides() {
 }
 
 #[test]
+fn a_short_certificate_is_no_longer_before_its_beginning_than_after_it() {
+    for minutes in [30, 45, 60] {
+        let seconds = minutes * 60;
+        let window = node_window(&at(0), Duration::from_secs(seconds));
+        let seconds = seconds.cast_signed();
+        let expected = Window { not_before_seconds: -seconds, not_after_seconds: seconds };
+        assert_eq!(window, expected, "{minutes}");
+    }
+}
+
+/// Otherwise its node would renew it at once, and each one after it.
+#[test]
+fn no_certificate_is_due_before_it_is_made() {
+    let mut random = StdRng::seed_from_u64(1);
+    for expiry in [NODE_EXPIRY_MIN, NODE_EXPIRY_MIN * 3, NODE_EXPIRY_DEFAULT] {
+        let window = node_window(&at(0), expiry);
+        let due = (0..1_000).map(|_| renewal_seconds(window, &mut random)).min();
+        assert!(due >= Some(0), "{expiry:?}: {due:?}");
+    }
+}
+
+#[test]
 fn an_absurd_validity_does_not_overflow() {
     let window = node_window(&at(0), Duration::MAX);
     assert_eq!(window.not_after_seconds, 630_720_000);
 }
 
 #[test]
-fn a_validity_below_an_hour_is_taken_for_a_mistake() {
+fn a_validity_below_half_an_hour_is_taken_for_a_mistake() {
     let expiry = |seconds, nanos| node_expiry(Some(&prost_types::Duration { seconds, nanos }));
     assert_eq!(node_expiry(None), NODE_EXPIRY_DEFAULT);
     assert_eq!(expiry(0, 0), NODE_EXPIRY_DEFAULT);
     assert_eq!(expiry(-5 * HOUR, 0), NODE_EXPIRY_DEFAULT);
-    assert_eq!(expiry(HOUR - 1, 999_999_999), NODE_EXPIRY_DEFAULT);
-    assert_eq!(expiry(HOUR, 0), Duration::from_secs(3600));
+    assert_eq!(expiry(HOUR / 2 - 1, 999_999_999), NODE_EXPIRY_DEFAULT);
+    assert_eq!(expiry(HOUR / 2, 0), Duration::from_secs(1800));
     assert_eq!(expiry(100 * HOUR, 0), Duration::from_secs(360_000));
 }
 
@@ -99,11 +122,22 @@ fn a_renewal_is_due_in_the_second_half_but_not_in_the_last_fifth() {
 #[test]
 fn renewals_that_fail_wait_longer_and_never_more_than_an_hour() {
     let mut random = StdRng::seed_from_u64(1);
-    for (failures, bound) in
-        [(0, 10), (1, 10), (2, 15), (3, 25), (10, 2565), (11, 3600), (99, 3600)]
-    {
+    for (failures, left_seconds, bound) in [
+        (0, i64::MAX, 10),
+        (1, i64::MAX, 10),
+        (2, i64::MAX, 15),
+        (3, i64::MAX, 25),
+        (10, i64::MAX, 2565),
+        (11, i64::MAX, 3600),
+        (99, i64::MAX, 3600),
+        // Not beyond the end, and often from then on.
+        (99, 700, 700),
+        (99, 59, 60),
+        (99, i64::MIN, 60),
+        (2, i64::MIN, 15),
+    ] {
         let bound = Duration::from_secs(bound);
-        let most = (0..1_000).map(|_| renewal_backoff(failures, &mut random)).max();
+        let most = (0..1_000).map(|_| renewal_backoff(failures, left_seconds, &mut random)).max();
         let most = most.expect("a thousand");
         assert!(most < bound && most > bound * 9 / 10, "{failures}: {most:?} of {bound:?}");
     }

@@ -12,9 +12,6 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::logic::assignments::Stream;
 use crate::store::View;
 
-/// How likely a node calls a manager that it knows nothing of (cluster-security-dispatch §10.1).
-const MANAGER_WEIGHT: i64 = 10;
-
 /// What is left to do for a connection after an attempt to send.
 pub(super) enum Delivery {
     /// Nothing, until something changes or an earlier wait is over.
@@ -23,6 +20,14 @@ pub(super) enum Delivery {
     Due(Instant),
     /// The node has not taken the last message; resolves once it has, or is gone.
     Blocked(LocalBoxFuture<'static, ()>),
+}
+
+/// What sessions are told from.
+pub(super) struct Told<'a> {
+    /// What is committed.
+    pub(super) view: &'a View,
+    /// Who the managers are.
+    pub(super) managers: &'a [wire::WeightedPeer],
 }
 
 /// A registered node. Dropping it ends both streams.
@@ -64,9 +69,9 @@ impl Connection {
         receiver
     }
 
-    pub(super) fn touch_task(&mut self, task: TaskId, now: Instant) {
+    pub(super) fn touch_task(&mut self, task: TaskId) {
         if let Some((stream, _)) = &mut self.assignments {
-            stream.touch(task, now);
+            stream.touch(task);
         }
     }
 
@@ -74,10 +79,10 @@ impl Connection {
         self.changed = true;
     }
 
-    pub(super) fn touch_all(&mut self, view: &View, now: Instant) {
+    pub(super) fn touch_all(&mut self, view: &View) {
         self.changed = true;
         if let Some((stream, _)) = &mut self.assignments {
-            stream.touch_all(view, now);
+            stream.touch_all(view);
         }
     }
 
@@ -87,9 +92,9 @@ impl Connection {
     }
 
     /// Sends what is due. Unless idle, the caller comes back, and says so by [`Connection::woken`].
-    pub(super) fn deliver(&mut self, view: &View, now: Instant) -> Delivery {
-        let delivery = match self.deliver_session(view) {
-            Delivery::Idle => self.deliver_assignments(view, now),
+    pub(super) fn deliver(&mut self, told: &Told<'_>, now: Instant) -> Delivery {
+        let delivery = match self.deliver_session(told) {
+            Delivery::Idle => self.deliver_assignments(told.view, now),
             blocked @ (Delivery::Blocked(_) | Delivery::Due(_)) => blocked,
         };
         match delivery {
@@ -103,14 +108,20 @@ impl Connection {
         }
     }
 
-    fn deliver_session(&mut self, view: &View) -> Delivery {
+    /// Says a last time who the managers are, if there is room: this one serves no more.
+    pub(super) fn part(&mut self, told: &Told<'_>) {
+        self.changed = true;
+        self.deliver_session(told);
+    }
+
+    fn deliver_session(&mut self, told: &Told<'_>) -> Delivery {
         if !self.changed {
             return Delivery::Idle;
         }
         match self.messages.try_reserve() {
             Ok(room) => {
                 self.changed = false;
-                room.send(session_message(&self.node, &self.session, view));
+                room.send(session_message(&self.node, &self.session, told));
                 Delivery::Idle
             }
             Err(TrySendError::Full(())) => blocked(&self.messages),
@@ -131,7 +142,7 @@ impl Connection {
                 return Delivery::Idle;
             }
             let Ok(room) = messages.try_reserve() else { return blocked(messages) };
-            if let Some(message) = stream.next(view) {
+            if let Some(message) = stream.next(view, now) {
                 room.send(message);
             }
         }
@@ -146,18 +157,19 @@ fn blocked<T: Send + 'static>(messages: &mpsc::Sender<T>) -> Delivery {
 }
 
 /// What a node must know of itself and of the managers.
-fn session_message(node: &NodeId, session: &SessionId, view: &View) -> wire::SessionMessage {
-    let managers = view.nodes().filter_map(|node| {
-        let addr = node.rest.manager_status.as_ref()?.addr.clone();
-        let peer = wire::Peer { node_id: node.id.to_string(), addr };
-        Some(wire::WeightedPeer { peer: Some(peer), weight: MANAGER_WEIGHT })
-    });
-    let root = view.default_cluster().map(|cluster| cluster.root_ca.ca_cert.clone());
+fn session_message(
+    node: &NodeId,
+    session: &SessionId,
+    Told { view, managers }: &Told<'_>,
+) -> wire::SessionMessage {
+    let cluster = view.default_cluster();
     wire::SessionMessage {
         session_id: session.to_string(),
         node: view.node(node).map(|node| (&**node).into()),
-        managers: managers.collect(),
-        root_ca: root.unwrap_or_default(),
-        ..Default::default()
+        managers: managers.to_vec(),
+        network_bootstrap_keys: cluster
+            .map(|cluster| cluster.rest.network_bootstrap_keys.clone())
+            .unwrap_or_default(),
+        root_ca: cluster.map(|cluster| cluster.root_ca.ca_cert.clone()).unwrap_or_default(),
     }
 }

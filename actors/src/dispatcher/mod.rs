@@ -3,13 +3,17 @@
 
 mod connection;
 mod error;
+mod following;
 mod local;
 mod logic;
+mod looking;
+mod sessions;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,43 +23,42 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, WrapFuture,
     fut::ready,
 };
-use futures_util::future::join_all;
+use prost_types::Timestamp;
 use protocol::{
     id::{NodeId, SessionId, TaskId},
     objects::TaskStatus,
     wire::{self, node_status::State},
 };
-use rand::{Rng, rngs::StdRng};
+use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
 
 pub use error::Error;
-pub use local::{LocalManagers, Seat};
+pub use local::{Doubt, LocalManagers, Seat};
 
 use crate::{
     environment::Environment,
-    store::{self, Change, Changes, Store, TransactError, View},
+    raft::Group,
+    store::{Store, View},
     supervised,
-    supervision::{Address, Life, fail},
+    supervision::{Address, Life},
 };
 
-use connection::{Connection, Delivery};
+use connection::{Connection, Delivery, Told};
 use logic::{
-    intake::{Intake, NodeChange, Part, Stamp, removed_nodes, write},
-    registry::{Expiry, Registration, Registry, vary},
+    intake::{Intake, NodeChange},
+    managers::named,
+    registry::{Registration, Registry},
 };
+use writing::{Writing, moved};
 
 /// How often nodes must be heard when the cluster does not say.
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(5);
 /// How often nodes are heard at most, whatever the cluster says: a shorter period would keep a
 /// processor busy with nothing else.
 const HEARTBEAT_PERIOD_MIN: Duration = Duration::from_millis(100);
-/// How often deadlines are looked at.
+/// How often deadlines are looked at, unless nodes are to be heard more often.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long what agents say waits for more to go into the same write.
-const WRITE_AFTER: Duration = Duration::from_millis(100);
 
-const SILENT: &str = "heartbeat failure";
-const NEVER_RETURNED: &str = r#"heartbeat failure for node in "unknown" state"#;
 const NEW_LEADER: &str = r#"Node moved to "unknown" state due to leadership change in cluster"#;
 
 /// The actor.
@@ -64,25 +67,23 @@ pub struct Dispatcher {
     environment: Environment,
     /// The node that leads, which is this one.
     leader: NodeId,
+    seat: Seat,
     own: Address<Self>,
     random: StdRng,
+    /// The members of the raft group when they were last looked at.
+    group: Arc<Group>,
+    /// What nodes are told of them.
+    managers: Vec<wire::WeightedPeer>,
+    /// Since when the leader doubts that it hears.
+    doubting: Option<Timestamp>,
     registry: Registry,
+    /// How long after the last look at the deadlines the next one comes.
+    looks_after: Duration,
     intake: Intake,
     connections: BTreeMap<NodeId, Connection>,
     /// Registrations that wait for their node's status to be committed.
     registering: Vec<oneshot::Sender<()>>,
     writing: Writing,
-}
-
-/// What became of a part: what of it is left to write.
-type Written = Result<Option<Part>, TransactError<store::Error>>;
-
-/// One write of what agents say is on its way, or waits for its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writing {
-    Idle,
-    Later,
-    Now,
 }
 
 supervised!(Dispatcher, mailbox = 4096);
@@ -97,16 +98,6 @@ pub struct OpenSession {
     pub addr: Option<IpAddr>,
     /// What it asks.
     pub request: wire::SessionRequest,
-}
-
-/// Note that a node lives. The answer is the time until it must be heard again.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Duration, Error>")]
-pub struct Heartbeat {
-    /// Whose certificate it is.
-    pub node: NodeId,
-    /// Its session.
-    pub session: SessionId,
 }
 
 /// Open the stream of what a node has to run. A stream that was open ends.
@@ -131,47 +122,66 @@ pub struct UpdateTaskStatus {
     pub updates: Vec<(TaskId, wire::TaskStatus)>,
 }
 
+/// Count the nodes that have a session.
+#[derive(Debug, Message)]
+#[rtype(result = "usize")]
+pub struct CountSessions;
+
+impl UpdateTaskStatus {
+    /// Returns what a node asks. An update without a status says nothing.
+    pub fn new(node: NodeId, request: wire::UpdateTaskStatusRequest) -> Self {
+        let updates = request.updates.into_iter();
+        let updates = updates.filter_map(|update| Some((update.task_id.into(), update.status?)));
+        Self { node, session: request.session_id.into(), updates: updates.collect() }
+    }
+}
+
+/// Ask whether a session is still the node's. Whoever carries a stream asks why it has ended.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), Error>")]
+pub struct CheckSession {
+    /// Whose certificate it is.
+    pub node: NodeId,
+    /// The session.
+    pub session: SessionId,
+}
+
+/// Give up at once the nodes that the leader holds because it doubts itself: an operator says that
+/// they are lost.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct BelieveSilence;
+
 impl Dispatcher {
-    /// The dispatcher of a manager that leads. `leader` is its own node.
+    /// The dispatcher of a manager that leads. `leader` is its own node, `seat` where it is found.
     pub fn new(
         store: Store,
         environment: Environment,
         leader: NodeId,
+        seat: Seat,
         life: Life,
         own: &Address<Self>,
     ) -> Self {
         let random = environment.entropy.fork("dispatcher", life.0);
         let registry = Registry::new(period(&store.view()), now());
+        let group = seat.standing().group();
         Self {
             store,
             environment,
             leader,
             own: own.clone(),
             random,
+            managers: named(&group.members),
+            group,
+            seat,
+            doubting: None,
             registry,
+            looks_after: LOOK_EVERY,
             intake: Intake::default(),
             connections: BTreeMap::new(),
             registering: Vec::new(),
-            writing: Writing::Idle,
+            writing: Writing::Idle(now()),
         }
-    }
-
-    /// Looks at the deadlines of all nodes.
-    fn look(&mut self, ctx: &mut Context<Self>) {
-        for expiry in self.registry.expire(LOOK_EVERY, now()) {
-            match expiry {
-                Expiry::Silent(node) => self.lose(node, SILENT),
-                Expiry::NeverReturned(node) => self.lose(node, NEVER_RETURNED),
-                Expiry::Orphaned(node) => self.intake.orphan(node),
-            }
-        }
-        self.write_soon(ctx);
-        ctx.run_later(LOOK_EVERY, Self::look);
-    }
-
-    fn lose(&mut self, node: NodeId, why: &'static str) {
-        self.connections.remove(&node);
-        self.intake.change(node, moved(State::Down, why));
     }
 
     /// Takes a registration; the receiver hears when it is committed.
@@ -185,12 +195,14 @@ impl Dispatcher {
         if self.store.view().node(node).is_none() {
             return Err(Error::NodeNotFound);
         }
+        self.hear(node);
         let presented = SessionId::from(request.session_id);
         let fresh = SessionId::random(&mut self.random);
         let session = match self.registry.register(node, &presented, &fresh, now())? {
             Registration::Resumed => presented,
             Registration::New => fresh,
         };
+        self.publish();
         self.connections.remove(node);
         let change = NodeChange {
             addr: addr.map(|addr| addr.to_string()),
@@ -202,6 +214,13 @@ impl Dispatcher {
         self.registering.push(committed);
         self.write_now(ctx);
         Ok((session, answer))
+    }
+
+    /// Says which sessions are valid, and how often nodes are to be heard. Whoever changes that in
+    /// the registry does this before anything else is handled.
+    fn publish(&mut self) {
+        let (period, changed) = (self.registry.period(), self.registry.take_changed());
+        self.seat.sessions.follow(period, changed, &mut self.random);
     }
 
     /// Opens the stream of a session with what a node must know first.
@@ -229,7 +248,8 @@ impl Dispatcher {
                 dispatcher.deliver(node, ctx);
             }
         };
-        match connection.deliver(&self.store.view(), now()) {
+        let told = Told { view: &self.store.view(), managers: &self.managers };
+        match connection.deliver(&told, now()) {
             Delivery::Idle => {}
             Delivery::Due(at) => {
                 ctx.run_later(at.saturating_duration_since(now()), again);
@@ -239,135 +259,24 @@ impl Dispatcher {
             }
         }
     }
+}
 
-    /// Writes what agents said, together with what they say in the next moment.
-    fn write_soon(&mut self, ctx: &mut Context<Self>) {
-        if self.intake.is_empty() || self.writing == Writing::Now {
-            return;
-        }
-        if self.intake.is_full() {
-            self.write_now(ctx);
-        } else if self.writing == Writing::Idle {
-            self.writing = Writing::Later;
-            ctx.run_later(WRITE_AFTER, |dispatcher, ctx| {
-                if dispatcher.writing == Writing::Later {
-                    dispatcher.write_now(ctx);
-                }
-            });
-        }
-    }
-
-    fn write_now(&mut self, ctx: &mut Context<Self>) {
-        if self.writing == Writing::Now {
-            return;
-        }
-        self.writing = Writing::Now;
-        let stamp = Stamp { by: self.leader.clone().into(), at: self.environment.clock.now() };
-        let waiting = std::mem::take(&mut self.registering);
-        let parts = self.intake.take().into_iter().map(|part| {
-            let (written, stamp) = (part.clone(), stamp.clone());
-            let outcome = self.store.transact(move |head| write(head, written, &stamp));
-            async move { (part, outcome.await) }
-        });
-        let written = join_all(parts).into_actor(self);
-        ctx.spawn(written.map(move |outcomes, dispatcher, ctx| {
-            dispatcher.written(ctx, outcomes, waiting);
-        }));
-    }
-
-    fn written(
-        &mut self,
-        ctx: &mut Context<Self>,
-        outcomes: Vec<(Part, Written)>,
-        mut waiting: Vec<oneshot::Sender<()>>,
-    ) {
-        self.writing = Writing::Idle;
-        let mut whole = true;
-        for (part, outcome) in outcomes {
-            let left = match outcome {
-                Ok(left) => left,
-                Err(TransactError::NotWritten(_) | TransactError::OutcomeUnknown) => Some(part),
-                Err(error @ TransactError::TooLarge { .. }) => {
-                    tracing::error!(%error, of = part.first(), "an update is dropped");
-                    if part.is_awaited() {
-                        // Whoever it is tries again; nobody is told that it is committed.
-                        waiting.clear();
-                    }
-                    part.without_first()
-                }
-                // Decided and written on one state of the store, so only a fault of ours can be
-                // refused.
-                Err(TransactError::Aborted(error)) => fail(&error),
-            };
-            if let Some(left) = left {
-                whole &= !left.is_awaited();
-                self.intake.give_back(left);
-            }
-        }
-        if whole {
-            for committed in waiting {
-                committed.send(()).ok();
-            }
-        } else {
-            self.registering.extend(waiting);
-        }
-        self.write_soon(ctx);
-    }
-
-    /// Notes what changed for which node.
-    fn touch(&mut self, changes: &Changes, view: &View) -> BTreeSet<NodeId> {
-        let mut touched = BTreeSet::new();
-        for (id, task) in &changes.tasks {
-            for task in task.before.iter().chain(&task.after) {
-                if let Some(connection) = self.connections.get_mut(&task.node_id) {
-                    connection.touch_task(id.clone(), now());
-                    touched.insert(task.node_id.clone());
-                }
-            }
-        }
-        for (id, node) in &changes.nodes {
-            if node.after.is_none() {
-                self.registry.forget(id);
-                self.connections.remove(id);
-                self.intake.orphan(id.clone());
-            } else if let Some(connection) = self.connections.get_mut(id) {
-                connection.touch_node();
-                touched.insert(id.clone());
-            }
-        }
-        if !changes.clusters.is_empty() {
-            self.registry.set_period(period(view));
-            // Session messages carry the root certificate.
-            for (id, connection) in &mut self.connections {
-                connection.touch_node();
-                touched.insert(id.clone());
-            }
-        }
-        touched
-    }
-
-    /// Notes that anything may have changed for anyone.
-    fn touch_all(&mut self, view: &View) -> BTreeSet<NodeId> {
-        self.registry.set_period(period(view));
-        let removed = self.connections.extract_if(.., |node, _| view.node(node).is_none());
-        for (node, _) in removed {
-            self.registry.forget(&node);
-        }
-        removed_nodes(view).into_iter().for_each(|node| self.intake.orphan(node));
+impl Drop for Dispatcher {
+    /// No heartbeat counts any more. Nodes hear once more who the managers are, and look for
+    /// another; there may be one that has come since the last look.
+    fn drop(&mut self) {
+        self.seat.sessions.close();
+        let managers = named(&self.seat.standing().group().members);
+        let told = Told { view: &self.store.view(), managers: &managers };
         for connection in self.connections.values_mut() {
-            connection.touch_all(view, now());
+            connection.part(&told);
         }
-        self.connections.keys().cloned().collect()
     }
 }
 
 /// Deadlines follow the clock that timers follow.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-fn moved(state: State, message: &'static str) -> NodeChange {
-    NodeChange { state, message, addr: None, description: None }
 }
 
 /// How often nodes must be heard, as the cluster says.
@@ -393,9 +302,13 @@ impl Actor for Dispatcher {
                 }
             }
         }
+        self.seat.sessions.open(self.registry.period());
+        self.publish();
+        // An earlier life may have doubted.
+        self.seat.show_doubt(None);
         self.store.subscribe("dispatcher", self.own.recipient());
         self.write_soon(ctx);
-        ctx.run_later(LOOK_EVERY, Self::look);
+        self.look_later(ctx);
     }
 }
 
@@ -412,19 +325,9 @@ impl Handler<OpenSession> for Dispatcher {
             committed.map_err(|_| Error::Stopped)?;
             // It may have registered again meanwhile, or fallen silent.
             dispatcher.registry.check(&node, &session)?;
+            dispatcher.registry.answer(&node, now());
             Ok(dispatcher.connect(node, session, ctx))
         }))
-    }
-}
-
-impl Handler<Heartbeat> for Dispatcher {
-    type Result = Result<Duration, Error>;
-
-    fn handle(&mut self, message: Heartbeat, _: &mut Self::Context) -> Self::Result {
-        let Heartbeat { node, session } = message;
-        let period = vary(self.registry.period(), self.random.r#gen());
-        self.registry.hear(&node, &session, period, now())?;
-        Ok(period)
     }
 }
 
@@ -464,17 +367,27 @@ impl Handler<UpdateTaskStatus> for Dispatcher {
     }
 }
 
-impl Handler<Change> for Dispatcher {
+impl Handler<CountSessions> for Dispatcher {
+    type Result = usize;
+
+    fn handle(&mut self, _: CountSessions, _: &mut Self::Context) -> Self::Result {
+        self.registry.sessions()
+    }
+}
+
+impl Handler<CheckSession> for Dispatcher {
+    type Result = Result<(), Error>;
+
+    fn handle(&mut self, message: CheckSession, _: &mut Self::Context) -> Self::Result {
+        self.registry.check(&message.node, &message.session)
+    }
+}
+
+impl Handler<BelieveSilence> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, change: Change, ctx: &mut Self::Context) {
-        let touched = match change {
-            Change::Committed { changes, view } => self.touch(&changes, &view),
-            Change::Resync { view } => self.touch_all(&view),
-        };
-        self.write_soon(ctx);
-        for node in touched {
-            self.deliver(node, ctx);
-        }
+    fn handle(&mut self, _: BelieveSilence, ctx: &mut Self::Context) {
+        self.registry.believe(now());
+        self.expire(ctx);
     }
 }

@@ -2,8 +2,11 @@
 
 mod actor;
 mod assignments;
+mod doubt;
 mod intake;
+mod managers;
 mod registry;
+mod sessions;
 
 use prost_types::Timestamp;
 use protocol::objects::{Node, Object, Task, TaskState, TaskStatus};

@@ -16,11 +16,12 @@ use crate::ca::port::testing::signer;
 use crate::{
     agent::{
         self, Ports,
-        simulated::{Machine, MemoryDatabase},
+        simulated::{Machine, MemoryDatabase, no_certificate},
     },
     cluster::testing::founding,
     dispatcher::{LocalManagers, Seat},
     environment::testing::environment,
+    roles,
     store::{View, testing},
     supervision::{
         Address, Budget, Census,
@@ -70,6 +71,7 @@ fn run(founding: Option<Founding>, commits_after: Duration, test: impl AsyncFnOn
             environment: environment(),
             seat: seat.clone(),
             signer: signer(),
+            raft: roles::Raft::default(),
         };
         let founded = Arc::<AtomicU32>::default();
         let bootstrap = Box::new(First { founding, founded: founded.clone() });
@@ -80,6 +82,7 @@ fn run(founding: Option<Founding>, commits_after: Duration, test: impl AsyncFnOn
             managers: Rc::new(LocalManagers::new("n".into(), seat)),
             executor: Rc::new(machine.clone()),
             database: Rc::new(MemoryDatabase::default()),
+            tls_info: no_certificate(),
         };
         let agent = tree.subtree("agent", BUDGET);
         agent::start(&agent, census.clone(), ports, environment());
@@ -139,7 +142,7 @@ fn a_leader_founds_the_cluster_and_starts_its_loops() {
         assert_eq!((rig.loops(), rig.store.view().clusters().count()), (0, 0));
         rig.lead(Some(2)).await;
         sleep(SECOND * 2).await;
-        assert_eq!(rig.loops(), 7);
+        assert_eq!(rig.loops(), 8);
         assert!(rig.store.view().default_cluster().is_some());
         assert_eq!(rig.founded.load(Ordering::Relaxed), 1);
     });
@@ -151,7 +154,7 @@ fn the_loops_end_with_the_leadership_and_begin_with_the_next() {
         for term in 2..6 {
             rig.lead(Some(term)).await;
             sleep(SECOND).await;
-            assert_eq!(rig.loops(), 7);
+            assert_eq!(rig.loops(), 8);
             if term % 2 == 0 {
                 rig.lead(None).await;
                 sleep(SECOND).await;
@@ -177,7 +180,7 @@ fn the_loops_end_although_their_leadership_dies_of_the_news() {
         for (term, when) in [(2, When::AfterHandling), (3, When::BeforeHandling)] {
             rig.lead(Some(term)).await;
             sleep(SECOND).await;
-            assert_eq!(rig.loops(), 7);
+            assert_eq!(rig.loops(), 8);
             doom("test/leadership", when);
             let lost = LeadershipChanged { term: None };
             if rig.leadership.send(lost).await.is_err() && when == When::BeforeHandling {
@@ -191,7 +194,7 @@ fn the_loops_end_although_their_leadership_dies_of_the_news() {
         rig.lead(Some(4)).await;
         rig.lead(Some(4)).await;
         sleep(SECOND).await;
-        assert_eq!(rig.loops(), 7, "news that come twice change nothing");
+        assert_eq!(rig.loops(), 8, "news that come twice change nothing");
     });
 }
 
@@ -270,7 +273,7 @@ fn a_dead_leadership_goes_on_where_it_was() {
         sleep(SECOND).await;
         rig.leadership.send(Die).await.expect_err("it died");
         sleep(SECOND).await;
-        assert_eq!(rig.loops(), 7, "they do not die with it");
+        assert_eq!(rig.loops(), 8, "they do not die with it");
         rig.lead(None).await;
         sleep(SECOND).await;
         assert_eq!(rig.loops(), 0, "and its next life knows of them");

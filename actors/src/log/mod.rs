@@ -28,6 +28,13 @@ mod work;
 pub use error::{Action, Error};
 pub use port::{Cipher, Disk, File};
 
+/// Whether a directory with files of these names holds no log: at most what a crash has left of one
+/// that was being started, which is removed when it is started again.
+pub fn is_none(names: Vec<String>) -> bool {
+    let listing = logic::names::sort(names);
+    listing.segments.is_empty() && listing.snapshots.is_empty() && listing.foreign.is_none()
+}
+
 use crate::{supervised, supervision::Life};
 use files::Directory;
 use snapshots::SavedSnapshot;

@@ -4,8 +4,8 @@ use actix::Message;
 
 use super::Founder;
 
-/// Asks the leader to let a node take part. It learns first, and votes once it has caught up.
-/// Asked again, it only notes where the member is reached now. Answered once it is applied.
+/// Asks the leader to let a node take part. As a rule it learns first, and votes once it has caught
+/// up. Asked again, it only notes where the member is reached now. Answered once it is applied.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Joined, ChangeError>")]
 pub struct Join {
@@ -13,6 +13,9 @@ pub struct Join {
     pub node_id: String,
     /// Where other managers reach it, as host and port; not tried here.
     pub address: String,
+    /// Whether it learns first. SwarmKit's managers know no learners: with one of them in the group,
+    /// a node votes at once.
+    pub learns: bool,
 }
 
 /// What a node has to know to begin as a member.

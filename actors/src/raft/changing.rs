@@ -39,7 +39,7 @@ struct Transfer {
     until: u64,
 }
 
-/// After so many ticks it does not count any more that a member was heard of.
+/// After so many ticks it does not count any more that a member was heard of, or did not take over.
 const FORGOTTEN_AFTER: u64 = 1_000;
 
 /// What is on its way, and whom this member has heard of lately.
@@ -51,6 +51,8 @@ pub(super) struct Changing {
     /// The newest entry that changed the members.
     last_applied: u64,
     transfer: Option<Transfer>,
+    /// When each of the others was last handed leadership in vain.
+    declined: BTreeMap<u64, u64>,
     /// How often this life has ticked.
     ticks: u64,
     /// Learners were not looked at since the last tick.
@@ -111,10 +113,18 @@ impl Changing {
         let given_up = leads && transferee != Some(*to);
         let taken_over = !leads && leader != 0;
         if (given_up || taken_over || self.ticks > *until)
-            && let Some(Transfer { reply, .. }) = self.transfer.take()
+            && let Some(Transfer { to, reply, .. }) = self.transfer.take()
         {
+            if !taken_over {
+                self.declined.insert(to, self.ticks);
+            }
             reply(if taken_over { Ok(leader) } else { Err(ChangeError::NotHandedOver) });
         }
+    }
+
+    /// Who was handed leadership in vain, and when.
+    pub(super) fn declined(&self) -> &BTreeMap<u64, u64> {
+        &self.declined
     }
 
     /// Time passes.
@@ -123,6 +133,7 @@ impl Changing {
         self.ticked = true;
         let since = self.ticks.saturating_sub(FORGOTTEN_AFTER);
         self.heard.retain(|_, tick| *tick >= since);
+        self.declined.retain(|_, tick| *tick >= since);
     }
 
     /// A message of another member has come.

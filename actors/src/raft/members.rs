@@ -147,6 +147,7 @@ impl Running {
             learners: members.get_learners().iter().copied().collect(),
             reachable: self.changing.reachable(heard_within).collect(),
             matched: matched.collect(),
+            declined: self.changing.declined().clone(),
             last: raft.raft_log.last_index(),
         }
     }
@@ -188,7 +189,7 @@ impl Running {
 
     fn join(&self, join: Join, reply: Reply<Joined>, last: u64, seed: u64) -> Turn {
         let membership = self.node.store().membership();
-        let Join { node_id, address } = join;
+        let Join { node_id, address, learns } = join;
         let known = membership.of_node(&node_id);
         let taken = |id| membership.get(id).is_some() || membership.is_removed(id);
         let raft_id = match known {
@@ -201,7 +202,11 @@ impl Running {
         }
         let status = Some(Default::default());
         let member = RaftMember { raft_id, node_id, addr: address, status };
-        let change = if known.is_some() { Change::Moves(member) } else { Change::Learns(member) };
+        let change = match known {
+            Some(_) => Change::Moves(member),
+            None if learns => Change::Learns(member),
+            None => Change::Votes(member),
+        };
         let mut then = membership.clone();
         // One change at a time: what it makes of the members is known before.
         then.follow(&change);

@@ -19,10 +19,12 @@ mod peer;
 mod reads;
 mod receiving;
 mod recovery;
+mod refused;
 mod running;
 mod saving;
 mod sending;
 mod slices;
+mod standing;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ mod unsaved;
 pub use change::{ChangeError, Join, Joined, Removal, Remove, Removed, TransferLeadership};
 pub use error::Error;
 pub use peer::Peer;
+pub use standing::{Group, Intake, Leader, Standing};
 
 use crate::{
     log,
@@ -46,6 +49,12 @@ pub struct Config {
     /// The first members of a new cluster, this one among them; the same list on each. Empty for a
     /// member that joins: the leader tells it everything.
     pub founders: Vec<Founder>,
+    /// Where other managers reach this member, if its log does not say so.
+    pub address: String,
+    /// Whether it goes on alone: all others are lost for good, and too many to do without. They
+    /// are removed before anything else happens, and so are those who have joined since when it is
+    /// asked for again.
+    pub force_new_cluster: bool,
     /// How long a tick is.
     pub tick: Duration,
     /// After how many ticks the leader says that it is there.
@@ -71,10 +80,13 @@ pub const TICK: Duration = Duration::from_millis(100);
 impl Config {
     /// The settings of production for a member that founds a cluster of its own.
     pub fn alone(member: log::Member, address: String, seed: u64) -> Self {
-        let founder = Founder { raft_id: member.raft_id, node_id: member.node_id.clone(), address };
+        let (raft_id, node_id) = (member.raft_id, member.node_id.clone());
+        let founder = Founder { raft_id, node_id, address: address.clone() };
         Self {
             member,
             founders: vec![founder],
+            address,
+            force_new_cluster: false,
             tick: TICK,
             heartbeat_ticks: 1,
             election_ticks: 10..20,
@@ -106,6 +118,8 @@ pub struct Links {
     pub store: Address<MemoryStore>,
     /// What the store has published: what a snapshot is made of.
     pub published: Published,
+    /// Where everybody reads who leads.
+    pub standing: Standing,
     /// The way to the other members.
     pub transport: Arc<dyn Transport>,
     /// Hears who leads.
@@ -146,6 +160,10 @@ pub enum Delivery {
     SnapshotLost,
     /// The member answers with [`Removed`]: this one is no member any more.
     RefusedAsRemoved,
+    /// The connection to the member was closed, and dialling it again is refused: nobody listens
+    /// there. Said at once, and again every 60 to 90 ms as long as it is so. What is merely not
+    /// answered is [`Delivery::Unreachable`].
+    Refused,
 }
 
 /// This member begins or ceases to lead. The store knows it already.
@@ -223,4 +241,6 @@ pub struct Status {
     pub removed: Vec<u64>,
     /// All members, with their nodes.
     pub members: Vec<Founder>,
+    /// Whom it has heard of lately, among others than itself.
+    pub reachable: Vec<u64>,
 }

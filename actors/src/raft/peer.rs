@@ -1,6 +1,6 @@
 //! The peer's actor: one input after the other into raft-rs, and out what it decides.
 
-use std::mem;
+use std::{cell::Cell, mem, rc::Rc};
 
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Response, ResponseFuture,
@@ -31,6 +31,9 @@ pub struct Peer {
     epoch: u64,
     proposals: Recipient<Propose>,
     stage: Stage,
+    /// Whether a life has read the log. A new cluster is forced before that and never again: who
+    /// has joined since stays.
+    has_begun: Rc<Cell<bool>>,
 }
 
 /// How far a life has come.
@@ -46,12 +49,14 @@ enum Stage {
 impl Peer {
     /// Returns what supervision calls for each life of the peer.
     pub fn factory(config: Config, links: Links) -> impl FnMut(Life, &Address<Self>) -> Self {
+        let has_begun = Rc::<Cell<bool>>::default();
         move |life, own| Self {
             config: config.clone(),
             links: links.clone(),
             epoch: life.0,
             proposals: own.recipient(),
             stage: Stage::Recovering,
+            has_begun: has_begun.clone(),
         }
     }
 
@@ -67,6 +72,8 @@ impl Peer {
             Ok(beginning) => beginning,
             Err(failure) => return self.failed(ctx, failure),
         };
+        self.has_begun.set(true);
+        self.links.standing.forget_leader();
         let index = view.index();
         let recovered = Event::Recovered { view, proposals: self.proposals.clone() };
         self.stage = Stage::Member(Box::new(Running::new(node, recovered, index)));
@@ -78,13 +85,8 @@ impl Peer {
     fn tick_later(&self, ctx: &mut Context<Self>) {
         ctx.run_later(self.config.tick, |peer, ctx| {
             peer.tick_later(ctx);
-            // raft-rs panics when a member campaigns whose snapshot is not in yet.
-            if let Some(running) = peer.running() {
-                running.changing.tick();
-                running.tick_sending();
-                if !running.is_installing() {
-                    running.node.tick();
-                }
+            if let Stage::Member(running) = &mut peer.stage {
+                running.tick(&peer.links.standing, peer.config.tick);
             }
             peer.knock();
             peer.proceed(ctx);
@@ -104,6 +106,7 @@ impl Peer {
     fn end(&mut self, ctx: &mut Context<Self>, error: Error, mut events: Vec<Event>) {
         // Dropping the reads and telling the store answers everybody who waits.
         self.stage = Stage::Ended;
+        self.links.standing.forget_leader();
         events.push(Event::Follow);
         let (epoch, ended) = (self.epoch, self.links.ended.clone());
         let told = self.links.store.send(Events { epoch, events });
@@ -142,7 +145,9 @@ impl Peer {
         let raft = &mut running.node.raft;
         let ticks = logic::election_ticks(config.seed, raft.id, raft.term, &config.election_ticks);
         raft.set_randomized_election_timeout(ticks);
+        running.remember_leader();
         running.follow_leadership();
+        running.publish(&self.links.standing);
         running.reads.applied(running.applied);
         self.tell_store(ctx);
         self.announce(ctx);
@@ -308,7 +313,8 @@ impl Actor for Peer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let (config, links) = (self.config.clone(), self.links.clone());
+        let (mut config, links) = (self.config.clone(), self.links.clone());
+        config.force_new_cluster &= !self.has_begun.get();
         let recovered = async move { recover(&config, &links).await };
         ctx.wait(recovered.into_actor(self).map(|beginning, peer, ctx| peer.begin(ctx, beginning)));
     }
@@ -337,6 +343,9 @@ impl Handler<Receive> for Peer {
             let needed = running.forgets_removal();
             return Response::reply(if needed { Ok(()) } else { Err(Removed) });
         }
+        if running.is_deaf_to(message.from()) {
+            return Response::reply(Ok(()));
+        }
         if let Some(place) = running.brings_news(&message) {
             return self.read_snapshot(ctx, message, place);
         }
@@ -363,6 +372,10 @@ impl Handler<Report> for Peer {
                     running.node.report_snapshot(to, SnapshotStatus::Failure);
                 }
                 Delivery::RefusedAsRemoved => return self.end(ctx, Removed.into(), Vec::new()),
+                Delivery::Refused => {
+                    running.node.report_unreachable(to);
+                    self.refused(ctx, to);
+                }
             }
         }
         self.proceed(ctx);
@@ -387,7 +400,8 @@ impl Handler<GetStatus> for Peer {
     type Result = Option<Status>;
 
     fn handle(&mut self, _: GetStatus, _: &mut Context<Self>) -> Self::Result {
-        self.running().map(|running| running.status())
+        let heard_within = self.config.election_ticks.start as u64;
+        self.running().map(|running| running.status(heard_within))
     }
 }
 

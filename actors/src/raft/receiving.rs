@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use protocol::raftpb;
-use raft::eraftpb::SnapshotMetadata;
+use raft::eraftpb::{Snapshot, SnapshotMetadata};
 use tokio::sync::oneshot;
 
 use super::{Error, membership::Membership, sending::Envelope, storage::Place};
@@ -114,6 +114,18 @@ impl Receiving {
         let Reading { message, place, membership, restore, waiting, .. } = reading;
         self.read = Some(Read { place, view: restore.finish(place.index), membership });
         Ok(Progress::Whole(Box::new(message), waiting))
+    }
+
+    /// Puts a newcomer among the learners of a snapshot that was made before it joined: raft-rs takes none
+    /// that it is not in. Leaders of SwarmKit's send such (seen of Docker 20.10), and after it the entry
+    /// that makes a voter of it.
+    pub(super) fn admit(&self, snapshot: &mut Snapshot, newcomer: u64) {
+        let is_removed = |read: &Read| read.membership.is_removed(newcomer);
+        let members = snapshot.mut_metadata().mut_conf_state();
+        let mut all = members.get_voters().iter().chain(members.get_learners());
+        if all.all(|id| *id != newcomer) && !self.read.as_ref().is_some_and(is_removed) {
+            members.mut_learners().push(newcomer);
+        }
     }
 
     /// What was read, if it is what raft-rs has decided to take.

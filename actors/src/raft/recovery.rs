@@ -6,7 +6,7 @@ use raft::{RawNode, ReadOnlyOption, eraftpb::ConfState};
 use super::{
     Config, Error, Founder, Links, Removed,
     logger::logger,
-    logic::{Change, from_entry, from_hard_state},
+    logic::{Change, from_entry, from_hard_state, go_alone},
     membership::Membership,
     storage::{Place, Storage},
 };
@@ -101,6 +101,9 @@ pub(super) async fn recover(config: &Config, links: &Links) -> Result<Beginning,
         let hard_state = Some(recovered.hard_state);
         let _: () = ask(log, Append { entries: recovered.entries.clone(), hard_state }).await?;
     }
+    if config.force_new_cluster && !new {
+        force_new_cluster(config, log, &member, &mut recovered).await?;
+    }
     let view = match &recovered.snapshot {
         Some(snapshot) => read_snapshot(log, snapshot).await?,
         None => View::default(),
@@ -120,6 +123,32 @@ fn found(founders: &[Founder], own: &log::Member) -> Recovered {
     let commit = entries.len() as u64;
     let hard_state = HardState { term: FOUNDING_TERM, vote: 0, commit };
     Recovered { hard_state, entries, ..Recovered::default() }
+}
+
+/// Removes everybody else, durably.
+async fn force_new_cluster(
+    config: &Config,
+    log: &Address<Writer>,
+    member: &log::Member,
+    recovered: &mut Recovered,
+) -> Result<(), Failure> {
+    let own = RaftMember {
+        raft_id: member.raft_id,
+        node_id: member.node_id.clone(),
+        addr: config.address.clone(),
+        status: Some(Default::default()),
+    };
+    let members = members(recovered.snapshot.as_ref())?;
+    let Some(Append { entries, hard_state }) = go_alone(&own, members, recovered) else {
+        return Ok(());
+    };
+    tracing::warn!(changes = entries.len(), "this manager goes on alone; all others are removed");
+    let _: () = ask(log, Append { entries: entries.clone(), hard_state }).await?;
+    let first = entries.first().map_or(u64::MAX, |entry| entry.index);
+    recovered.entries.retain(|entry| entry.index < first);
+    recovered.entries.extend(entries);
+    recovered.hard_state = hard_state.unwrap_or(recovered.hard_state);
+    Ok(())
 }
 
 fn joins(index: u64, raft_id: u64, founder: &Founder) -> Entry {
@@ -148,17 +177,21 @@ async fn read_snapshot(log: &Address<Writer>, info: &SnapshotInfo) -> Result<Vie
     Ok(restore.finish(info.index))
 }
 
+/// Who was a member when the snapshot was made; nobody before there is one.
+fn members(snapshot: Option<&SnapshotInfo>) -> Result<(ConfState, Membership), Error> {
+    let saved = snapshot.map(|snapshot| Membership::decode(snapshot.membership.clone()));
+    saved.unwrap_or_else(|| Some(Default::default())).ok_or(Error::Members)
+}
+
 fn start(config: &Config, raft_id: u64, recovered: Recovered) -> Result<RawNode<Storage>, Error> {
-    let (cut, members) = match recovered.snapshot {
-        Some(SnapshotInfo { index, term, membership }) => {
-            let members = Membership::decode(membership).ok_or(Error::Members)?;
-            if members.1.is_removed(raft_id) {
-                return Err(Removed.into());
-            }
-            (Place { index, term }, members)
-        }
-        None => (Place::default(), (ConfState::default(), Membership::default())),
-    };
+    let members = members(recovered.snapshot.as_ref())?;
+    if members.1.is_removed(raft_id) {
+        return Err(Removed.into());
+    }
+    let cut = recovered.snapshot.map_or_else(Place::default, |snapshot| Place {
+        index: snapshot.index,
+        term: snapshot.term,
+    });
     let entries = recovered.entries.into_iter().map(from_entry).collect();
     let hard_state = from_hard_state(recovered.hard_state);
     let storage = Storage::new(hard_state, members, cut, entries);

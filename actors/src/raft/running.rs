@@ -1,7 +1,7 @@
 //! A member that takes part: raft-rs, and what lies between it and the disk, the store and the
 //! rest of the program.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use bytes::Bytes;
 use protocol::raftpb;
@@ -11,9 +11,10 @@ use raft::{
 };
 
 use super::{
-    Error, LeadershipChanged, LogPage, Status,
+    Error, Group, LeadershipChanged, LogPage, Standing, Status,
     changing::Changing,
     logic::{self, Change, Ours},
+    membership::Membership,
     reads::Reads,
     receiving::{self, Read, Receiving},
     saving::Keeping,
@@ -50,6 +51,10 @@ pub(super) struct Running {
     pub(super) applied: u64,
     /// The term in which the store was told to lead.
     pub(super) leading: Option<u64>,
+    /// Who was last known to lead, and in which term.
+    pub(super) followed: Option<(u64, u64)>,
+    /// It stands for election when its turn comes.
+    pub(super) stands_soon: bool,
     /// Changes of leadership that nobody outside has heard of, in order.
     pub(super) announcements: VecDeque<LeadershipChanged>,
     pub(super) announcing: bool,
@@ -66,6 +71,8 @@ pub(super) struct Running {
     held_back: Vec<Entry>,
     /// It was removed. raft-rs panics when it is asked anything after that.
     pub(super) removed: bool,
+    /// How many ticks have passed that raft-rs did not count.
+    uncounted: u32,
 }
 
 impl Running {
@@ -86,6 +93,8 @@ impl Running {
             delivered: index,
             applied: index,
             leading: None,
+            followed: None,
+            stands_soon: false,
             // An earlier life may have led.
             announcements: VecDeque::from([LeadershipChanged { term: None }]),
             announcing: false,
@@ -96,6 +105,7 @@ impl Running {
             covered_bytes: 0,
             held_back: Vec::new(),
             removed: false,
+            uncounted: 0,
         }
     }
 
@@ -152,7 +162,11 @@ impl Running {
             Ok(message) if installing && message.get_msg_type() == MessageType::MsgTimeoutNow => {
                 tracing::debug!(from, "no campaign before the snapshot is in");
             }
-            Ok(message) => {
+            Ok(mut message) => {
+                let is_newcomer = storage.membership().get(ours.id).is_none();
+                if message.get_msg_type() == MessageType::MsgSnapshot && is_newcomer {
+                    self.receiving.admit(message.mut_snapshot(), ours.id);
+                }
                 let leads = matches!(
                     message.get_msg_type(),
                     MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
@@ -166,8 +180,22 @@ impl Running {
         }
     }
 
+    /// Lets a tick pass. raft-rs panics when a member campaigns whose snapshot is not in yet.
+    pub(super) fn tick(&mut self, standing: &Standing, tick: Duration) {
+        self.changing.tick();
+        self.tick_sending();
+        if self.is_installing() {
+            return;
+        }
+        self.uncounted += 1;
+        if logic::counts(self.uncounted, tick, standing.is_foreign(self.node.raft.leader_id)) {
+            self.uncounted = 0;
+            self.node.tick();
+        }
+    }
+
     /// Keeps the snapshot for members that are far behind, as long as one needs it.
-    pub(super) fn tick_sending(&mut self) {
+    fn tick_sending(&mut self) {
         let raft = &self.node.raft;
         let leads = raft.state == StateRole::Leader;
         let on_its_way =
@@ -269,6 +297,32 @@ impl Running {
             message.set_commit(message.get_commit().min(removal.index - 1));
         }
         logic::to_wire(message)
+    }
+
+    /// Whether somebody is not heard who is no member as far as this one knows. It may be behind, and
+    /// not know who leads by now, nor whom its vote helps; but a voter is not while it follows another. A
+    /// node that is no manager any more, and has kept its certificate, deposes nobody. One that learns
+    /// does not notice that its leader is gone.
+    pub(super) fn is_deaf_to(&self, from: u64) -> bool {
+        let leader = self.node.raft.leader_id;
+        let follows_another = leader != raft::INVALID_ID && leader != from;
+        let is_unknown = self.node.store().membership().get(from).is_none();
+        self.node.raft.promotable() && follows_another && is_unknown
+    }
+
+    /// The members, and while none of them leads those as well whom the end of the log makes members: that
+    /// may be committed, and one of them be the only one that can lead.
+    fn named(&self) -> Membership {
+        let storage = self.node.store();
+        let mut named = storage.membership().clone();
+        if named.get(self.node.raft.leader_id).is_none() {
+            for change in storage.changes_after(self.delivered) {
+                if matches!(change, Change::Learns(_) | Change::Votes(_)) {
+                    named.follow(&change);
+                }
+            }
+        }
+        named
     }
 
     /// Whether a commit must be durable soon, since it removes a member.
@@ -384,7 +438,28 @@ impl Running {
         LogPage { begins, entries: committed.collect() }
     }
 
-    pub(super) fn status(&self) -> Status {
+    /// Lets everybody read who leads, if that or the members have changed.
+    pub(super) fn publish(&self, standing: &Standing) {
+        let (raft, storage) = (&self.node.raft, self.node.store());
+        let leader = Some(raft.leader_id).filter(|leader| *leader != raft::INVALID_ID);
+        let (leads, revision) = (self.leading.is_some(), storage.revision());
+        let known = standing.group();
+        let before = (known.raft_id, known.term, known.leader, known.leads, known.revision);
+        let is_same = before == (raft.id, raft.term, leader, leads, revision);
+        let leader_is_member = storage.membership().get(raft.leader_id).is_some();
+        if is_same && leader_is_member {
+            return;
+        }
+        // While no member leads, the end of the log counts, which changes by itself.
+        let members = self.named().shown();
+        if !is_same || known.members != members {
+            let (raft_id, term) = (raft.id, raft.term);
+            standing.publish(Group { raft_id, term, leader, leads, members, revision });
+        }
+    }
+
+    /// How this member stands; others count as reachable that were heard of within so many ticks.
+    pub(super) fn status(&self, heard_within: u64) -> Status {
         let raft = &self.node.raft;
         Status {
             raft_id: raft.id,
@@ -398,6 +473,7 @@ impl Running {
             members_since: self.node.store().members_since(),
             removed: self.node.store().membership().removed().collect(),
             members: self.node.store().membership().shown(),
+            reachable: self.changing.reachable(heard_within).collect(),
         }
     }
 }

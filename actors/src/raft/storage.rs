@@ -17,6 +17,8 @@ pub(super) struct Storage {
     hard_state: HardState,
     members: ConfState,
     membership: Membership,
+    /// How often the nodes of the members have changed since the beginning; never 0.
+    revision: u64,
     /// The entry that last changed the members.
     members_since: u64,
     /// The newest entry that removes a member, committed or not.
@@ -65,6 +67,7 @@ impl Storage {
             hard_state,
             members,
             membership,
+            revision: 1,
             members_since: cut.index,
             removal: entries.iter().filter_map(RemovalEntry::of).last(),
             cut,
@@ -120,6 +123,11 @@ impl Storage {
         &self.membership
     }
 
+    /// How often the nodes of the members have changed.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     pub(super) fn members_since(&self) -> u64 {
         self.members_since
     }
@@ -131,6 +139,7 @@ impl Storage {
 
     pub(super) fn set_membership(&mut self, membership: Membership) {
         self.membership = membership;
+        self.revision += 1;
     }
 
     /// What a snapshot on disk says of the members now.
@@ -148,7 +157,7 @@ impl Storage {
             self.entries.clear();
             self.cut = place;
         }
-        self.membership = membership;
+        self.set_membership(membership);
         self.set_members(metadata.get_conf_state().clone(), place.index);
         self.hard_state.commit = self.hard_state.commit.max(place.index);
     }
@@ -191,6 +200,14 @@ impl Storage {
         about.set_conf_state(self.members.clone());
         self.sending.begin(about, self.membership.to_snapshot(), view);
         true
+    }
+
+    /// What the entries behind this one do to the members, once they are committed.
+    pub(super) fn changes_after(&self, index: u64) -> impl Iterator<Item = Change> {
+        let gone = usize::try_from(index.saturating_sub(self.cut.index)).unwrap_or(usize::MAX);
+        let changes = self.entries.iter().skip(gone);
+        let changes = changes.filter(|entry| entry.get_entry_type() != EntryType::EntryNormal);
+        changes.filter_map(|entry| Change::decode(&entry.data))
     }
 
     pub(super) fn place(&self, index: u64) -> Option<Place> {

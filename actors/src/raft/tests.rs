@@ -2,6 +2,8 @@
 
 mod decisions;
 mod decoders;
+mod fail_over;
+mod forced;
 mod members;
 mod refusals;
 mod rig;

@@ -70,6 +70,13 @@ macro_rules! tables {
                 }
             }
 
+            /// How many objects of a kind there are.
+            pub(super) fn count(&self, kind: Kind) -> usize {
+                match kind {
+                    $(Kind::$kind => self.$table.len(),)*
+                }
+            }
+
             /// The first objects of a kind that the place does not leave out, by id.
             pub(super) fn page(&self, kind: Kind, from: Bound<&Id>, count: usize) -> Vec<Object> {
                 match kind {

@@ -86,6 +86,11 @@ impl View {
         self.moment.index
     }
 
+    /// How many objects of a kind there are; known without counting.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.moment.tables.count(kind)
+    }
+
     /// An object of any kind.
     pub fn get(&self, kind: Kind, id: &Id) -> Option<Object> {
         self.moment.tables.get(kind, id)

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use prost_types::Duration;
-use protocol::wire::{ClusterSpec, Driver, ExternalCa, KeyRotation};
+use protocol::wire::{ClusterSpec, Driver, ExternalCa, KeyRotation, UpdateClusterRequest, Version};
 
 use crate::{
     error::Error,
@@ -32,6 +32,9 @@ pub(crate) struct Update {
     /// Log driver options (key=value); only read beside --log-driver
     #[arg(long, allow_hyphen_values = true)]
     log_opt: Option<Vec<List>>,
+    /// Take the nodes for lost that fell silent together, and replace their tasks
+    #[arg(long)]
+    replace_silent: bool,
     /// Make the join token of workers or managers anew
     #[arg(long, allow_hyphen_values = true)]
     rotate_join_token: Option<String>,
@@ -44,7 +47,7 @@ pub(crate) struct Update {
 }
 
 /// What an update changes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Changes {
     pub(super) rotation: KeyRotation,
     autolock: Option<bool>,
@@ -53,6 +56,7 @@ pub(crate) struct Changes {
     heartbeat_period: Option<Duration>,
     log_driver: Option<Driver>,
     task_history: Option<i64>,
+    pub(super) replace_silent: bool,
 }
 
 impl Update {
@@ -81,12 +85,32 @@ impl Update {
             heartbeat_period: self.heartbeatperiod,
             log_driver: self.log_driver.map(|name| Driver { name, options }),
             task_history: self.taskhistory,
+            replace_silent: self.replace_silent,
         };
         Ok((self.cluster, changes))
     }
 }
 
 impl Changes {
+    /// What is asked of the cluster; nothing, if all that is wanted is an end of doubts.
+    pub(super) fn request(
+        &self,
+        id: &str,
+        version: Option<Version>,
+        mut spec: ClusterSpec,
+    ) -> Option<UpdateClusterRequest> {
+        if *self == (Self { replace_silent: true, ..Self::default() }) {
+            return None;
+        }
+        self.apply(&mut spec);
+        Some(UpdateClusterRequest {
+            cluster_id: id.to_owned(),
+            cluster_version: version,
+            spec: Some(spec),
+            rotation: Some(self.rotation),
+        })
+    }
+
     /// Changes a spec; what no flag names stays as it is.
     pub(super) fn apply(&self, spec: &mut ClusterSpec) {
         if let Some(limit) = self.task_history {

@@ -7,8 +7,9 @@ mod tests;
 
 use clap::Subcommand;
 use protocol::{
+    swarm::{EndDoubtRequest, GetDoubtRequest, GetDoubtResponse},
     unlock_key::UnlockKey,
-    wire::{GetUnlockKeyRequest, ListClustersRequest, UpdateClusterRequest},
+    wire::{GetUnlockKeyRequest, ListClustersRequest},
 };
 
 use serde_json::json;
@@ -60,10 +61,11 @@ pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(),
             }
         }
         Command::Inspect { cluster, format } => {
-            let cluster = client.await?.cluster(&cluster).await?;
+            let mut client = client.await?;
+            let cluster = client.cluster(&cluster).await?;
             match format {
                 Format::Json => json::print(&json!({ "cluster": json::of("Cluster", &cluster) })),
-                Format::Table => text::print(&page::page(&cluster)),
+                Format::Table => text::print(&page::page(&cluster, doubt(&mut client).await)),
             }
         }
         // A socket leads to one cluster; which one was named has never mattered.
@@ -77,20 +79,26 @@ pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(),
 
 async fn update(client: &mut Client, name: &str, changes: &Changes) -> Result<(), Error> {
     let cluster = client.cluster(name).await?;
-    let mut spec = cluster.spec.unwrap_or_default();
-    changes.apply(&mut spec);
-    let request = UpdateClusterRequest {
-        cluster_id: cluster.id.clone(),
-        cluster_version: cluster.meta.and_then(|meta| meta.version),
-        spec: Some(spec),
-        rotation: Some(changes.rotation),
-    };
-    client.control.update_cluster(request).await?;
+    let spec = cluster.spec.unwrap_or_default();
+    let cluster_version = cluster.meta.and_then(|meta| meta.version);
+    if let Some(request) = changes.request(&cluster.id, cluster_version, spec) {
+        client.control.update_cluster(request).await?;
+    }
+    if changes.replace_silent {
+        let ended = client.doubt.end_doubt(EndDoubtRequest {}).await;
+        ended.map_err(|status| Error::of_call("doubts of the leader", status))?;
+    }
     text::print(&format!("{}\n", cluster.id))?;
     if changes.rotation.manager_unlock_key {
         text::print(&unlock_key(client).await?)?;
     }
     Ok(())
+}
+
+/// What the leader doubts, if it does; a manager that cannot say so is no reason to show nothing else.
+async fn doubt(client: &mut Client) -> Option<GetDoubtResponse> {
+    let answer = client.doubt.get_doubt(GetDoubtRequest {}).await.ok()?.into_inner();
+    answer.since.is_some().then_some(answer)
 }
 
 async fn unlock_key(client: &mut Client) -> Result<String, Error> {

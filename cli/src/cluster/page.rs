@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use protocol::wire::Cluster;
+use protocol::{swarm::GetDoubtResponse, wire::Cluster};
 use serde_json::Value;
 
 use crate::{
@@ -37,7 +37,7 @@ pub(super) fn json(mut clusters: Vec<Cluster>) -> Value {
     json::all("Cluster", &clusters)
 }
 
-pub(super) fn page(cluster: &Cluster) -> String {
+pub(super) fn page(cluster: &Cluster, doubt: Option<GetDoubtResponse>) -> String {
     let spec = cluster.spec.clone().unwrap_or_default();
     let mut page = String::new();
     let mut line = |text: String| {
@@ -51,6 +51,13 @@ pub(super) fn page(cluster: &Cluster) -> String {
     line("Dispatcher settings:".to_owned());
     let period = spec.dispatcher.and_then(|settings| settings.heartbeat_period).unwrap_or_default();
     line(format!("  Dispatcher heartbeat period: {}", human::duration(&period)));
+    if let Some(GetDoubtResponse { since, ready_nodes, present_nodes }) = doubt {
+        let since = since.as_ref().map(human::absolute).unwrap_or_default();
+        line(format!(
+            "  Nodes that answer: {present_nodes} of {ready_nodes} since {since}; silent ones are not \
+             replaced"
+        ));
+    }
     line("Certificate Authority settings:".to_owned());
     if let Some(settings) = &spec.ca_config {
         if let Some(expiry) = &settings.node_cert_expiry {

@@ -1,7 +1,11 @@
 //! What the flags of `cluster update` make of a spec.
 
 use clap::Parser;
-use protocol::wire::{Cluster, ClusterSpec, JoinTokens, KeyRotation, RootCa};
+use prost_types::Timestamp;
+use protocol::{
+    swarm::GetDoubtResponse,
+    wire::{Annotations, Cluster, ClusterSpec, JoinTokens, KeyRotation, RootCa, Version},
+};
 
 use super::{Command, flags::Changes, page};
 use crate::error::Error;
@@ -77,6 +81,80 @@ fn wrong_values_are_told_with_what_is_right() {
     refuse("--external-ca", "protocol=cfssl", "the external-ca option needs a url= parameter");
 }
 
+/// The page of the seed, with what it leaves out when there is none of it, and what it has.
+#[test]
+fn the_page_is_that_of_swarmkit() {
+    let tokens = JoinTokens { worker: "SWMTKN-1-w".into(), manager: "SWMTKN-1-m".into() };
+    let annotations = Annotations { name: "default".to_owned(), ..Annotations::default() };
+    let before = ClusterSpec { annotations: Some(annotations), ..ClusterSpec::default() };
+    let shown = |flags: &str| {
+        let cluster = Cluster {
+            id: "87d2ecpg12dfonxp3g562fru1".to_owned(),
+            spec: Some(updated(&before, flags)),
+            root_ca: Some(RootCa { join_tokens: Some(tokens.clone()), ..RootCa::default() }),
+            ..Cluster::default()
+        };
+        page::page(&cluster, None)
+    };
+    let seed = "\
+ID          : 87d2ecpg12dfonxp3g562fru1
+Name        : default
+Orchestration settings:
+  Task history entries: 5
+Dispatcher settings:
+  Dispatcher heartbeat period: 5s
+Certificate Authority settings:
+  Certificate Validity Duration: 2160h0m0s
+  Join Tokens:
+    Worker: SWMTKN-1-w
+    Manager: SWMTKN-1-m
+";
+    assert_eq!(shown("--taskhistory 5 --heartbeatperiod 5s --certexpiry 2160h"), seed);
+    let whole = shown(
+        "--taskhistory 2 --heartbeatperiod 7s --certexpiry 30m --log-driver json-file \
+         --external-ca protocol=cfssl,url=https://example.com:1234 --log-opt max-size=1m,foo",
+    );
+    let lines = [
+        "  Task history entries: 2",
+        "  Dispatcher heartbeat period: 7s",
+        "  Certificate Validity Duration: 30m0s",
+        "  External CAs:",
+        "    CFSSL: https://example.com:1234",
+        "  Join Tokens:",
+        "Default Log Driver        : json-file",
+        "  foo                     ",
+        "  max-size                : 1m",
+    ];
+    let mut found = whole.lines();
+    for line in lines {
+        assert!(found.any(|found| found == line), "no {line:?} in its place:\n{whole}");
+    }
+}
+
+#[test]
+fn what_the_leader_doubts_is_shown_and_can_be_ended() {
+    let since = Some(Timestamp { seconds: 1_000_000_000, nanos: 0 });
+    let doubt = GetDoubtResponse { since, ready_nodes: 9, present_nodes: 2 };
+    let shown = page::page(&Cluster::default(), Some(doubt));
+    let line = "  Nodes that answer: 2 of 9 since 2001-09-09T01:46:40Z; silent ones are \
+                not replaced";
+    assert!(shown.lines().any(|found| found == line), "{shown}");
+    assert!(typed("--replace-silent").unwrap().replace_silent);
+    assert!(!typed("--taskhistory 5").unwrap().replace_silent);
+    for (flags, is_written) in [
+        ("--replace-silent", false),
+        ("--replace-silent --taskhistory 5", true),
+        ("--replace-silent --rotate-unlock-key", true),
+        ("--taskhistory 5", true),
+        ("", true),
+    ] {
+        let version = Some(Version { index: 7 });
+        let request = typed(flags).unwrap().request("c1", version, ClusterSpec::default());
+        assert_eq!(request.is_some(), is_written, "{flags}");
+        assert!(request.is_none_or(|asked| asked.cluster_version == version));
+    }
+}
+
 #[test]
 fn join_tokens_are_on_the_page_alone() {
     let tokens = JoinTokens { worker: "for-workers".into(), manager: "for-managers".into() };
@@ -84,7 +162,7 @@ fn join_tokens_are_on_the_page_alone() {
     let cluster = Cluster { id: "c1".to_owned(), root_ca, ..Cluster::default() };
     let whole = crate::output::json::of("Cluster", &cluster).to_string();
     for token in ["for-workers", "for-managers"] {
-        assert!(page::page(&cluster).contains(token) && whole.contains(token));
+        assert!(page::page(&cluster, None).contains(token) && whole.contains(token));
     }
     let listed = page::json(vec![cluster.clone()]).to_string();
     assert!(listed.contains("c1") && !listed.contains("for-"), "{listed}");

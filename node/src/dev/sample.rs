@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    io,
     net::Ipv4Addr,
     sync::{
         Arc,
@@ -26,7 +27,7 @@ use protocol::wire::{
     restart_policy::RestartCondition, service_spec::Mode, task_spec::Runtime,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::{sleep, timeout},
 };
 
@@ -49,6 +50,9 @@ const RESTART_DELAY_S: i64 = 1;
 
 /// Connections at one time; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 64;
+
+/// How many connections wait to be accepted.
+const CONNECTIONS_WAITING: u32 = 1024;
 
 /// How long a connection may take, the whole of it.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(10);
@@ -154,8 +158,7 @@ pub async fn serve(options: Options, shutdown: impl Future<Output = ()>) -> Resu
     let Some(port) = port(options.port_base, options.slot) else {
         bail!("there is no port for slot {}", options.slot)
     };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-    let listener = listener.with_context(|| format!("port {port} cannot be listened on"))?;
+    let listener = listen(port).with_context(|| format!("port {port} cannot be listened on"))?;
     let sample = Arc::new(Sample { options, answers: AtomicU64::new(0) });
     let mut connections = FuturesUnordered::new();
     tokio::pin!(shutdown);
@@ -172,6 +175,16 @@ pub async fn serve(options: Options, shutdown: impl Future<Output = ()>) -> Resu
             }
         }
     }
+}
+
+/// Listens on a port beside other tasks: one that replaces a task of a node that nobody hears of
+/// finds that task still running.
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    socket.listen(CONNECTIONS_WAITING)
 }
 
 struct Sample {

@@ -175,7 +175,7 @@ mod tests {
             server.serve_connection(TokioIo::new(stream), service).await.ok();
         };
         let taken_down = async {
-            let channel = crate::dev::connect(&socket).await.expect("somebody listens");
+            let channel = crate::dev::swarm::connect(vec![socket]).await.expect("somebody listens");
             Services::new(channel).take_down().await
         };
         tokio::select! {

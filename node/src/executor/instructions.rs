@@ -2,6 +2,7 @@
 //! machine.
 
 use protocol::{
+    image::is_host,
     template::{Context, InvalidSpec, expand_container},
     wire,
 };
@@ -11,9 +12,6 @@ use super::{
     Config, environment::environment, hierarchies::Hierarchies, limits::Limits, stop_signal,
 };
 use crate::shim::{HealthCheck, Instructions, Ulimit};
-
-/// The image that means the host's own file system.
-const HOST_IMAGE: &str = "host";
 
 /// How long a task may take to stop when its spec does not say, in milliseconds
 /// (orchestration.md §2).
@@ -70,7 +68,7 @@ pub(super) fn instructions(
 ) -> Result<Instructions, Refused> {
     let spec = task.spec.as_ref().ok_or(Refused::Runtime)?;
     let Some(Runtime::Container(container)) = &spec.runtime else { return Err(Refused::Runtime) };
-    if !matches!(container.image.as_str(), "" | HOST_IMAGE) {
+    if !is_host(&container.image) {
         return Err(Refused::Image(container.image.clone()));
     }
     if let Some(part) = unsupported(container) {
@@ -328,7 +326,7 @@ mod tests {
 
     #[test]
     fn only_the_host_is_an_image() {
-        for image in ["", "host"] {
+        for image in ["", "host", "host:latest"] {
             read(wire::ContainerSpec { image: image.into(), ..sleep() }).unwrap();
         }
         let refused = read(wire::ContainerSpec { image: "redis:3.0.5".into(), ..sleep() });

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actors::ca::logic::{Subject, Window, role_of};
 use prost_types::Timestamp;
-use protocol::token::RootDigest;
+use protocol::{token::RootDigest, wire};
 use ring::digest;
 use rustls::{
     RootCertStore,
@@ -20,6 +20,8 @@ use x509_parser::{
     prelude::FromDer,
     x509::X509Name,
 };
+
+use super::key_file::plain_pem;
 
 const NO_NODE: &str = "node id (CN)";
 const NO_ROLE: &str = "role (OU)";
@@ -55,7 +57,11 @@ pub enum Invalid {
 impl Chain {
     /// Reads the PEM of a certificate file.
     pub fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
-        let certificates = certificates(bytes)?;
+        Self::of(certificates(bytes)?)
+    }
+
+    /// Reads certificates that came over a connection, the node's own first.
+    pub fn of(certificates: Vec<CertificateDer<'static>>) -> Result<Self, Invalid> {
         let leaf = parse_der(certificates.first().ok_or(Invalid::Malformed)?)?;
         let name = leaf.subject();
         let subject = Subject {
@@ -108,13 +114,49 @@ pub fn certificate_expiry(bytes: &[u8]) -> Option<Timestamp> {
     Some(Timestamp { seconds: leaf.validity().not_after.timestamp(), nanos: 0 })
 }
 
+/// Returns what a node tells managers of its certificate (cluster-security-dispatch §8): whom it trusts,
+/// and who has issued it, of the certificates behind its own and of the roots. Without such a one, it
+/// names nobody.
+pub(super) fn tls_info(
+    chain: &[CertificateDer<'_>],
+    roots: &[CertificateDer<'_>],
+) -> wire::NodeTlsInfo {
+    let trust_root: String = roots.iter().map(|root| plain_pem("CERTIFICATE", root)).collect();
+    let (issuer_subject, issuer_key) = issuer(chain, roots).unwrap_or_default();
+    wire::NodeTlsInfo {
+        trust_root: trust_root.into(),
+        cert_issuer_subject: issuer_subject.into(),
+        cert_issuer_public_key: issuer_key.into(),
+    }
+}
+
+/// The subject and the public key of whoever has signed the first certificate: roots that follow each
+/// other have the same name.
+fn issuer(
+    chain: &[CertificateDer<'_>],
+    roots: &[CertificateDer<'_>],
+) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (leaf, rest) = chain.split_first()?;
+    let leaf = parse_der(leaf).ok()?;
+    rest.iter().chain(roots).find_map(|candidate| {
+        let candidate = parse_der(candidate).ok()?;
+        leaf.verify_signature(Some(candidate.public_key())).ok()?;
+        Some((candidate.subject().as_raw().to_vec(), candidate.public_key().raw.to_vec()))
+    })
+}
+
+/// Returns when a certificate ends, in seconds since 1970.
+pub(super) fn not_after(der: &CertificateDer<'_>) -> Option<i64> {
+    Some(parse_der(der).ok()?.validity().not_after.timestamp())
+}
+
 /// Returns the public key that a certificate certifies, as a DER `SubjectPublicKeyInfo`.
 pub(super) fn public_key(der: &CertificateDer<'_>) -> Result<Vec<u8>, Invalid> {
     Ok(parse_der(der)?.public_key().raw.to_vec())
 }
 
 /// Returns every certificate of a PEM file, in order; an empty file is an error.
-pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Invalid> {
+pub fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Invalid> {
     let blocks = pem::parse_many(bytes).map_err(|_| Invalid::Malformed)?;
     if blocks.is_empty() || blocks.iter().any(|block| block.tag() != "CERTIFICATE") {
         return Err(Invalid::Malformed);

@@ -56,6 +56,9 @@ pub enum Error {
     /// The root, or a certificate, could not be made or read.
     #[error("the root of the cluster cannot be used")]
     Authority(#[from] AuthorityError),
+    /// TLS does not take what the files hold.
+    #[error("the node's certificate, key or roots cannot be used for TLS")]
+    Unusable(#[source] rustls::Error),
     /// The node's private key is of no accepted kind.
     #[error("the node's private key is not valid")]
     PrivateKey(#[source] rcgen::Error),

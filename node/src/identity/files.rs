@@ -2,11 +2,12 @@
 //! between it and its key (`cluster-security-dispatch` §1.1).
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
+
+use crate::replacing::{FOR_ALL, FOR_OWNER, replace_durably, sync_folder};
 
 const ROOT_CERTIFICATE: &str = "swarm-root-ca.crt";
 const ROOT_KEY: &str = "swarm-root-ca.key";
@@ -17,9 +18,6 @@ const KEY: &str = "swarm-node.key";
 
 /// No file of an identity, headers and bundles included, comes near it.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-const FOR_ALL: u32 = 0o644;
-const FOR_OWNER: u32 = 0o600;
 
 /// The folder with the files of one identity.
 #[derive(Clone, Debug)]
@@ -76,7 +74,7 @@ impl Files {
     /// Removes the root's private key, if it is there.
     pub(super) fn remove_root_key(&self) -> io::Result<()> {
         match fs::remove_file(self.root_key_path()) {
-            Ok(()) => self.sync(),
+            Ok(()) => sync_folder(&self.folder),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -93,24 +91,11 @@ impl Files {
     /// Puts the coming certificate in its place.
     pub(super) fn install_certificate(&self) -> io::Result<()> {
         fs::rename(self.folder.join(COMING_CERTIFICATE), self.certificate_path())?;
-        self.sync()
+        sync_folder(&self.folder)
     }
 
-    /// Writes a file beside its place, makes it durable, and renames it into place.
     fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
-        let beside = self.folder.join(format!(".new-{name}"));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
-        // The mode given at creation is narrowed by the umask and ignored for a leftover.
-        file.set_permissions(Permissions::from_mode(mode))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, self.folder.join(name))?;
-        self.sync()
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
+        replace_durably(&self.folder, name, bytes, mode)
     }
 }
 

@@ -6,6 +6,7 @@ mod certificate;
 mod error;
 mod files;
 mod key_file;
+mod pair;
 mod renewal;
 mod request;
 mod signer;
@@ -13,7 +14,7 @@ mod signer;
 mod tests;
 mod tls;
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use actors::{
     ca::logic::{NODE_EXPIRY_DEFAULT, Subject, has_expired},
@@ -32,12 +33,13 @@ use self::files::Files;
 
 pub use self::{
     authority::{Authority, Error as AuthorityError},
-    certificate::{Chain, Invalid, certificate_expiry, root_digest},
+    certificate::{Chain, Invalid, certificate_expiry, certificates, root_digest},
     error::Error,
     key_file::{DataKey, KeyFile, Malformed},
-    renewal::{Issuer, Ports as RenewalPorts, Renewer},
+    pair::NewPair,
+    renewal::{Issuer, Named, Ports as RenewalPorts, Renew, Renewer, Trust},
     signer::RootSigner,
-    tls::Shown,
+    tls::{Credentials, stranger_config},
 };
 
 /// A node's identity, checked: the key belongs to the certificate, and the root vouches for it.
@@ -67,6 +69,18 @@ impl Identity {
         load(files, now)
     }
 
+    /// Reads the identity in a folder; `None` when there is none yet.
+    pub fn existing(folder: &Path, now: &Timestamp) -> Result<Option<Self>, Error> {
+        let files = Files::new(folder);
+        let is_there = read(&files.key_path())?.is_some();
+        is_there.then(|| load(files, now)).transpose()
+    }
+
+    /// Returns whom the node's certificate names.
+    pub fn subject(&self) -> &Subject {
+        &self.chain.subject
+    }
+
     /// Returns this node's id.
     pub fn node_id(&self) -> &NodeId {
         &self.chain.subject.node_id
@@ -75,6 +89,15 @@ impl Identity {
     /// Returns the cluster's id.
     pub fn cluster_id(&self) -> &ClusterId {
         &self.chain.subject.cluster_id
+    }
+
+    /// Returns this identity as TLS uses it.
+    pub fn credentials(&self) -> Result<Arc<Credentials>, Error> {
+        let path = || self.files.root_path();
+        let roots = certificates(self.root_pem.as_bytes())
+            .map_err(|source| Error::Certificate { path: path(), source })?;
+        let credentials = Credentials::new(&self.chain.certificates, &self.key_file.key, &roots);
+        credentials.map_err(Error::Unusable)
     }
 
     /// Returns the key of this node's log, which every manager has.

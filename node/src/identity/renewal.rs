@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
+};
 use actors::{
     ca::logic::{Window, renewal_backoff, renewal_seconds},
     environment::Environment,
@@ -11,13 +13,21 @@ use actors::{
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use protocol::wire::NodeRole;
 use rand::rngs::StdRng;
 use rcgen::PublicKeyData;
+use tokio::sync::watch;
 
-use super::{Chain, Error, KeyFile, Shown, authority, files::Files, load, request};
+use super::{
+    Chain, Credentials, DataKey, Error, Identity, KeyFile, authority, certificates, files::Files,
+    load, request,
+};
 
 /// How often the clock is looked at: it may be set, and a machine may sleep.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// How long to wait before a renewal that somebody wants: what they have changed is settled then.
+const FORCED_AFTER: Duration = Duration::from_millis(500);
 
 /// How long to wait when the certificate on the disk cannot be read.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -35,11 +45,38 @@ pub struct Ports {
     /// The folder with the identity's files.
     pub folder: PathBuf,
     /// Shows the new certificate.
-    pub shown: Arc<Shown>,
+    pub credentials: Arc<Credentials>,
     /// Issues it.
     pub issuer: Arc<dyn Issuer>,
+    /// Hears what the certificate says that this node is.
+    pub role: watch::Sender<NodeRole>,
     /// Clock and chance.
     pub environment: Environment,
+}
+
+/// Renew now, whenever the certificate ends.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Renew;
+
+/// What the cluster says of this node. A certificate that says another role is renewed until one
+/// says this.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Named {
+    /// What the node is.
+    pub role: NodeRole,
+    /// Whether it is to get another certificate whatever its own says.
+    pub rotates: bool,
+}
+
+/// Trust the roots of this bundle, if they stand behind this node's own certificate: what a manager
+/// says may be old.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Trust {
+    /// The bundle, in PEM.
+    pub root_pem: Bytes,
 }
 
 /// The renewer. One lives as long as its node.
@@ -48,8 +85,18 @@ pub struct Renewer {
     random: StdRng,
     /// When the certificate that there is is to be renewed, in seconds since 1970.
     due_seconds: i64,
+    /// When it ends.
+    ends_seconds: i64,
     /// How many tries have failed in a row.
     failures: u32,
+    /// What the next certificate has to say.
+    expected: Option<NodeRole>,
+    /// A try is on its way.
+    trying: bool,
+    /// Another is wanted at once after it.
+    again: bool,
+    /// What waits for its time; one thing at most.
+    next: Option<SpawnHandle>,
 }
 
 /// Why a certificate was not renewed.
@@ -61,6 +108,10 @@ enum Failure {
     NotIssued(String),
     #[error("what the authority issued is not a certificate of this node for its new key")]
     Foreign,
+    #[error("they do not stand behind this node's certificate")]
+    Stranger,
+    #[error("the new certificate says {role:?}, and this node is to be {expected:?}")]
+    AnotherRole { expected: NodeRole, role: NodeRole },
     #[error(transparent)]
     Shown(#[from] rustls::Error),
     #[error("the new certificate could not be put in its place")]
@@ -72,26 +123,39 @@ impl Renewer {
     pub fn factory(ports: Ports) -> impl FnMut(Life) -> Self {
         move |life| {
             let random = ports.environment.entropy.fork("renewer", life.0);
-            Self { ports: ports.clone(), random, due_seconds: 0, failures: 0 }
+            Self {
+                ports: ports.clone(),
+                random,
+                due_seconds: 0,
+                ends_seconds: 0,
+                failures: 0,
+                expected: None,
+                trying: false,
+                again: false,
+                next: None,
+            }
         }
     }
 
     /// Begins with what is on the disk, which may be newer than what is shown.
     fn load(&mut self, ctx: &mut Context<Self>) {
-        let Ports { folder, shown, environment, .. } = &self.ports;
+        let Ports { folder, credentials, environment, .. } = &self.ports;
         let loaded = load(Files::new(folder), &environment.clock.now());
         let loaded = loaded.map_err(Failure::from).and_then(|identity| {
-            shown.replace(&identity.chain.certificates, &identity.key_file.key)?;
-            Ok(identity.chain.window)
+            credentials.replace(&identity.chain.certificates, &identity.key_file.key)?;
+            Ok(identity.chain)
         });
         match loaded {
-            Ok(window) => self.begin(ctx, window),
+            Ok(Chain { window, subject, .. }) => {
+                self.tell(subject.role);
+                self.begin(ctx, window);
+            }
             Err(failure) => {
                 tracing::error!(
                     error = &failure as &dyn std::error::Error,
                     "the node's certificate cannot be read; tries again"
                 );
-                ctx.run_later(LOAD_AGAIN_AFTER, Self::load);
+                self.later(ctx, LOAD_AGAIN_AFTER, Self::load);
             }
         }
     }
@@ -100,40 +164,102 @@ impl Renewer {
         self.ports.environment.clock.now().seconds
     }
 
+    /// Does something after a while, in the place of what waits.
+    fn later(
+        &mut self,
+        ctx: &mut Context<Self>,
+        after: Duration,
+        then: impl FnOnce(&mut Self, &mut Context<Self>) + 'static,
+    ) {
+        let next = ctx.run_later(after, then);
+        if let Some(before) = self.next.replace(next) {
+            ctx.cancel_future(before);
+        }
+    }
+
+    /// Renews soon; `again`, also when a try is on its way.
+    fn force(&mut self, ctx: &mut Context<Self>, again: bool) {
+        if self.trying {
+            self.again |= again;
+        } else {
+            self.later(ctx, FORCED_AFTER, Self::renew);
+        }
+    }
+
+    /// Says what this node is now.
+    fn tell(&self, role: NodeRole) {
+        self.ports.role.send_if_modified(|told| std::mem::replace(told, role) != role);
+    }
+
     /// Waits until the certificate is due.
     fn look(&mut self, ctx: &mut Context<Self>) {
         let left = self.due_seconds.saturating_sub(self.now());
         match u64::try_from(left) {
             Ok(left @ 1..) => {
-                ctx.run_later(Duration::from_secs(left).min(LOOK_EVERY), Self::look);
+                self.later(ctx, Duration::from_secs(left).min(LOOK_EVERY), Self::look);
             }
             Ok(0) | Err(_) => self.renew(ctx),
         }
     }
 
     fn renew(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.trying, true) {
+            return;
+        }
         let renewed = renewed(self.ports.clone()).into_actor(self);
-        ctx.spawn(renewed.map(|renewed, renewer, ctx| match renewed {
+        ctx.spawn(renewed.map(|renewed, renewer, ctx| renewer.tried(ctx, renewed)));
+    }
+
+    fn tried(&mut self, ctx: &mut Context<Self>, renewed: Result<(Window, NodeRole), Failure>) {
+        self.trying = false;
+        let renewed = renewed.and_then(|(window, role)| {
+            tracing::info!(until = window.not_after_seconds, ?role, "certificate renewed");
+            self.tell(role);
+            self.ends_seconds = window.not_after_seconds;
+            match self.expected.filter(|expected| *expected != role) {
+                Some(expected) => Err(Failure::AnotherRole { expected, role }),
+                None => Ok(window),
+            }
+        });
+        match renewed {
+            Ok(_) if self.again => {
+                self.again = false;
+                self.later(ctx, FORCED_AFTER, Self::renew);
+            }
             Ok(window) => {
-                tracing::info!(until = window.not_after_seconds, "certificate renewed");
-                renewer.failures = 0;
-                renewer.begin(ctx, window);
+                (self.failures, self.expected) = (0, None);
+                self.begin(ctx, window);
             }
             Err(failure) => {
-                renewer.failures = renewer.failures.saturating_add(1);
-                let pause = renewal_backoff(renewer.failures, &mut renewer.random);
+                self.failures = self.failures.saturating_add(1);
+                let left_seconds = self.ends_seconds.saturating_sub(self.now());
+                let pause = renewal_backoff(self.failures, left_seconds, &mut self.random);
                 tracing::warn!(
                     error = &failure as &dyn std::error::Error,
                     ?pause,
                     "the node's certificate was not renewed; tries again"
                 );
-                ctx.run_later(pause, Self::renew);
+                self.try_again(ctx, pause);
             }
-        }));
+        }
+    }
+
+    /// Renews after a pause, or as soon as it is seen that the certificate has ended.
+    fn try_again(&mut self, ctx: &mut Context<Self>, pause: Duration) {
+        let step = pause.min(LOOK_EVERY);
+        self.later(ctx, step, move |renewer, ctx| {
+            let left = pause - step;
+            if left.is_zero() || renewer.ends_seconds < renewer.now() {
+                renewer.renew(ctx);
+            } else {
+                renewer.try_again(ctx, left);
+            }
+        });
     }
 
     fn begin(&mut self, ctx: &mut Context<Self>, window: Window) {
         self.due_seconds = renewal_seconds(window, &mut self.random);
+        self.ends_seconds = window.not_after_seconds;
         self.look(ctx);
     }
 }
@@ -146,11 +272,51 @@ impl Actor for Renewer {
     }
 }
 
-supervised!(Renewer, mailbox = 1);
+supervised!(Renewer, mailbox = 16);
+
+impl Handler<Trust> for Renewer {
+    type Result = ();
+
+    fn handle(&mut self, Trust { root_pem }: Trust, ctx: &mut Context<Self>) {
+        let trusted = trusted(self.ports.clone(), root_pem).into_actor(self);
+        // Two at a time could end in either order.
+        ctx.wait(trusted.map(|trusted, _, _| match trusted {
+            Ok(true) => tracing::info!("the cluster's roots have changed"),
+            Ok(false) => {}
+            Err(failure) => tracing::warn!(
+                error = &failure as &dyn std::error::Error,
+                "the roots that a manager names are not trusted"
+            ),
+        }));
+    }
+}
+
+impl Handler<Renew> for Renewer {
+    type Result = ();
+
+    fn handle(&mut self, _: Renew, ctx: &mut Context<Self>) {
+        self.force(ctx, true);
+    }
+}
+
+impl Handler<Named> for Renewer {
+    type Result = ();
+
+    fn handle(&mut self, Named { role, rotates }: Named, ctx: &mut Context<Self>) {
+        let expected = Some(role).filter(|role| *role != *self.ports.role.borrow());
+        // What is known already waits for its time.
+        let is_news = expected.is_some() && expected != self.expected;
+        self.expected = expected;
+        if is_news || rotates {
+            // What is on its way may say the role; one that is to be rotated was issued before.
+            self.force(ctx, rotates);
+        }
+    }
+}
 
 /// Gets a certificate for a new key, puts both on the disk, and shows them.
-async fn renewed(ports: Ports) -> Result<Window, Failure> {
-    let Ports { folder, shown, issuer, environment } = ports;
+async fn renewed(ports: Ports) -> Result<(Window, NodeRole), Failure> {
+    let Ports { folder, credentials, issuer, environment, .. } = ports;
     let key = authority::generate_key().map_err(Error::from)?;
     let csr = request::signing_request(&key).map_err(Error::from)?;
     let issued = issuer.issue(csr).await.map_err(Failure::NotIssued)?;
@@ -166,13 +332,37 @@ async fn renewed(ports: Ports) -> Result<Window, Failure> {
         if !is_ours {
             return Err(Failure::Foreign);
         }
-        let key_file = KeyFile { key: key.into(), ..before.key_file };
+        // Only managers have a log.
+        let is_manager = chain.subject.role == NodeRole::Manager;
+        let data_key = before.key_file.data_key.filter(|_| is_manager);
+        let data_key = data_key.or_else(|| is_manager.then(DataKey::generate));
+        let key_file = KeyFile { key: key.into(), data_key, ..before.key_file };
         let path = files.key_path();
         files
             .write_pair(&issued, key_file.encode().as_bytes())
             .map_err(|source| Error::File { path, source })?;
-        shown.replace(&chain.certificates, &key_file.key)?;
-        Ok(chain.window)
+        credentials.replace(&chain.certificates, &key_file.key)?;
+        Ok((chain.window, chain.subject.role))
     });
     installed.await?
+}
+
+/// Puts other roots on the disk, and trusts them from now on. Returns whether they are others.
+async fn trusted(ports: Ports, root_pem: Bytes) -> Result<bool, Failure> {
+    let Ports { folder, credentials, environment, .. } = ports;
+    let now = environment.clock.now();
+    let written = tokio::task::spawn_blocking(move || {
+        let files = Files::new(&folder);
+        let Identity { chain, root_pem: before, .. } = load(files.clone(), &now)?;
+        if before.as_bytes() == root_pem {
+            return Ok(false);
+        }
+        let roots = certificates(&root_pem).map_err(|_| Failure::Stranger)?;
+        chain.verify(&root_pem, &now).map_err(|_| Failure::Stranger)?;
+        let path = files.root_path();
+        files.write_root(&root_pem).map_err(|source| Error::File { path, source })?;
+        credentials.trust(&roots)?;
+        Ok(true)
+    });
+    written.await?
 }

@@ -1,5 +1,6 @@
 //! Certificates line by line against the table, and the files through every crash.
 
+mod credentials;
 mod issuing;
 
 use std::{
@@ -12,7 +13,6 @@ use std::{
 
 use proptest::prelude::*;
 use ring::digest;
-use rustls::pki_types::CertificateDer;
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{GeneralName, ParsedExtension},
@@ -26,6 +26,7 @@ use super::{authority::generate_key, certificate::certificates, *};
 const NOW: Timestamp = Timestamp { seconds: 1_800_000_007, nanos: 5 };
 const MINUTE: i64 = 1_800_000_000;
 const HOUR: i64 = 3600;
+const MINUTE_SECONDS: i64 = 60;
 
 struct World {
     folder: tempfile::TempDir,
@@ -108,17 +109,16 @@ fn is_p256(certificate: &X509Certificate<'_>) -> bool {
         && certificate.signature_algorithm.algorithm == OID_SIG_ECDSA_WITH_SHA256
 }
 
-/// The certificate that clients see.
-fn leaf(shown: &Shown) -> CertificateDer<'static> {
-    shown.certified.load().cert[0].clone()
-}
-
 fn authority() -> Authority {
     Authority::establish(generate_key().expect("a key"), &NOW).expect("a root")
 }
 
+fn leaf_subject() -> Subject {
+    Subject { node_id: "node1".into(), role: NodeRole::Worker, cluster_id: "cluster1".into() }
+}
+
 fn issued(root: &Authority, role: NodeRole) -> String {
-    let subject = Subject { node_id: "node1".into(), role, cluster_id: "cluster1".into() };
+    let subject = Subject { role, ..leaf_subject() };
     let key = generate_key().expect("a key");
     root.issue(&key, &subject, Duration::from_secs(2160 * 3600), &NOW).expect("issued")
 }
@@ -413,18 +413,6 @@ fn replacing_a_pair_leaves_no_temporary_file() {
 fn a_root_hash_is_over_the_bytes_as_stored() {
     let expected = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     assert_eq!(root_digest(b"").labelled(), expected);
-}
-
-#[test]
-fn a_replaced_certificate_is_shown_at_once() {
-    let (one, two) = (World::new(), World::new());
-    let (one, two) = (one.open().expect("bootstrapped"), two.open().expect("bootstrapped"));
-    let shown = Shown::new(&one.chain.certificates, &one.key_file.key).expect("a pair");
-    assert_eq!(leaf(&shown), one.chain.certificates[0]);
-    shown.replace(&two.chain.certificates, &two.key_file.key).expect("a pair");
-    assert_eq!(leaf(&shown), two.chain.certificates[0]);
-    assert!(shown.replace(&one.chain.certificates, &two.key_file.key).is_err(), "no pair");
-    assert_eq!(leaf(&shown), two.chain.certificates[0]);
 }
 
 proptest! {

@@ -20,6 +20,7 @@ use super::{
 };
 
 /// Answers as the leader, or not at all.
+#[derive(Clone)]
 pub struct Advisor {
     leadership: Leadership,
     clock: Arc<dyn Clock>,

@@ -1,18 +1,15 @@
-//! `docker.swarmkit.v1.CA` and `NodeCA`: roots and certificates, for whoever may use the control
-//! socket; that is this node.
+//! `docker.swarmkit.v1.CA` and `NodeCA`: roots and certificates, for nodes and for those who want
+//! to become one.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use actors::{
-    ca::logic::calls::{self, Caller},
+    ca::logic::{access::Caller, calls},
     control::Error,
     store::{NotWritten, TransactError, View},
 };
 use bytes::Bytes;
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
+use futures_util::{FutureExt, future::BoxFuture};
 use protocol::{
     id::NodeId,
     wire::{
@@ -25,18 +22,17 @@ use protocol::{
 use rand::rngs::OsRng;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
+use tracing::field::{DisplayValue, display};
 
 use super::{
-    Leadership,
-    status::{leaderless, refused, unwritten},
+    End, Leadership,
+    access::{CallerAddress, caller},
+    status::{SIGNER_STOPPED, leaderless, refused, unwritten},
 };
 use crate::identity::Issuer;
 
 /// How long a renewal waits for its certificate.
 const ISSUED_WITHIN: Duration = Duration::from_secs(30);
-
-/// What SwarmKit's clients are told by a manager that does not lead.
-const STOPPED: &str = "CA signer is stopped";
 
 /// Answers as the leader, or not at all.
 #[derive(Clone)]
@@ -44,25 +40,21 @@ pub struct Certificates {
     leadership: Leadership,
     node_id: NodeId,
     /// Resolves when the daemon ends: a call that waits would hold it up.
-    end: Shared<BoxFuture<'static, ()>>,
+    end: End,
 }
 
 impl Certificates {
-    /// Issues for what this manager leads; a caller on the control socket is `node_id`.
-    pub fn new(leadership: Leadership, node_id: NodeId) -> Self {
-        Self { leadership, node_id, end: std::future::pending().boxed().shared() }
-    }
-
-    /// Ends all calls that wait when `end` resolves.
-    pub(super) fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { end: end.boxed().shared(), ..self }
+    /// Issues for what this manager leads; a caller on the control socket is `node_id`. Calls that
+    /// wait end with `end`.
+    pub fn new(leadership: Leadership, node_id: NodeId, end: End) -> Self {
+        Self { leadership, node_id, end }
     }
 
     async fn ask(
         &self,
+        caller: Caller,
         request: IssueNodeCertificateRequest,
     ) -> Result<IssueNodeCertificateResponse, TransactError<Error>> {
-        let caller = Caller::Node(self.node_id.clone());
         let store = &self.leadership.store;
         store.transact(move |head| calls::issue(head, &caller, &request, &mut OsRng)).await
     }
@@ -88,19 +80,28 @@ impl Certificates {
     }
 }
 
+/// From where a caller reaches this cluster, as the log shows it.
+fn address<T>(request: &Request<T>) -> Option<DisplayValue<SocketAddr>> {
+    request.extensions().get::<CallerAddress>().map(|CallerAddress(address)| display(*address))
+}
+
 /// The outcome of a request that was not written down.
 pub(super) fn unissued(error: &TransactError<Error>) -> Status {
     let is_stopped = *error == TransactError::NotWritten(NotWritten::NotLeading);
-    if is_stopped { Status::aborted(STOPPED) } else { unwritten(error) }
+    if is_stopped { Status::aborted(SIGNER_STOPPED) } else { unwritten(error) }
 }
 
 #[tonic::async_trait]
 impl ca_server::Ca for Certificates {
     async fn get_root_ca_certificate(
         &self,
-        _: Request<GetRootCaCertificateRequest>,
+        request: Request<GetRootCaCertificateRequest>,
     ) -> Result<Response<GetRootCaCertificateResponse>, Status> {
         let view = self.current().await?;
+        if matches!(caller(&request), Ok(Caller::Stranger)) {
+            // All that is seen here of one that finds that this is not the cluster it wants.
+            tracing::info!(address = address(&request), "a stranger has asked for the root");
+        }
         calls::root(&view).map(Response::new).map_err(|error| refused(&error))
     }
 
@@ -119,7 +120,11 @@ impl node_ca_server::NodeCa for Certificates {
         &self,
         request: Request<IssueNodeCertificateRequest>,
     ) -> Result<Response<IssueNodeCertificateResponse>, Status> {
-        let asked = self.ask(request.into_inner()).await;
+        let (caller, address) = (caller(&request)?, address(&request));
+        let asked = self.ask(caller, request.into_inner()).await;
+        if let Err(TransactError::Aborted(error)) = &asked {
+            tracing::info!(address, %error, "a node gets no certificate");
+        }
         asked.map(Response::new).map_err(|error| unissued(&error))
     }
 
@@ -143,8 +148,9 @@ impl Issuer for Certificates {
         let certificates = self.clone();
         let issued = async move {
             let csr = Bytes::from(csr);
-            let asked = certificates
-                .ask(IssueNodeCertificateRequest { csr: csr.clone(), ..Default::default() });
+            let request = IssueNodeCertificateRequest { csr: csr.clone(), ..Default::default() };
+            let own = Caller::Own(certificates.node_id.clone());
+            let asked = certificates.ask(own, request);
             let asked = asked.await.map_err(|error| error.to_string())?;
             let request = NodeCertificateStatusRequest { node_id: asked.node_id };
             // What was asked for before is none of ours.

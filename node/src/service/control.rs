@@ -38,6 +38,7 @@ const FIELD_BYTES_MAX: usize = 6;
 
 /// Answers the calls about the cluster: reads from a view that is surely current, writes as one
 /// transaction each.
+#[derive(Clone)]
 pub struct Control {
     leadership: Leadership,
     clock: Arc<dyn Clock>,
@@ -141,8 +142,9 @@ impl control_server::Control for Control {
         let version = checked(validate::version(&id, cluster_version))?;
         let valid = checked(ValidCluster::try_from(spec))?;
         let (updated, rotation) = (id.clone(), rotation.unwrap_or_default());
+        let now = self.now();
         let change = move |transaction: &mut Transaction| {
-            cluster::update(transaction, &id, version, valid, rotation, &mut OsRng)
+            cluster::update(transaction, &id, version, valid, rotation, now, &mut OsRng)
         };
         let view = self.write(change).await?;
         answer(cluster::get(&view, &updated), cluster::shown, |cluster| {

@@ -7,6 +7,7 @@ use protocol::swarm::{
 use tonic::{Request, Response, Status};
 
 /// Answers from the census, without asking any actor: also when one of them hangs.
+#[derive(Clone)]
 pub struct Diagnostics(Census);
 
 impl Diagnostics {

@@ -47,8 +47,8 @@ impl Leadership {
 }
 
 fn shown(member: &Founder, status: &Status) -> ManagerStatus {
-    let is_self = member.raft_id == status.raft_id;
-    let reachability = if is_self { Reachability::Reachable } else { Reachability::Unknown };
+    let is_heard = member.raft_id == status.raft_id || status.reachable.contains(&member.raft_id);
+    let reachability = if is_heard { Reachability::Reachable } else { Reachability::Unreachable };
     ManagerStatus {
         raft_id: member.raft_id,
         addr: member.address.clone(),

@@ -2,7 +2,7 @@
 
 use actors::{
     control::Error,
-    raft::NotLeading,
+    raft::{ChangeError, NotLeading},
     store::{NotWritten, TransactError},
 };
 use tonic::{Code, Status};
@@ -12,6 +12,16 @@ const NO_LEADER: &str = "raft: no elected cluster leader";
 
 /// What they are told when a write does.
 const LOST_LEADERSHIP: &str = "raft: failed to process the request: node lost leader status";
+
+/// What both are told after a manager has waited for a leader to pass them on to.
+const LOST_QUORUM: &str = "The swarm does not have a leader. It's possible that too few managers \
+                           are online. Make sure more than half of the managers are online.";
+
+/// What a manager is told that has passed a call on to one that does not lead.
+const PASSED_ON_TWICE: &str = "more than one redirect to leader from";
+
+/// What those who want a certificate are told by a manager that does not lead.
+pub(super) const SIGNER_STOPPED: &str = "CA signer is stopped";
 
 const TOO_LARGE: &str = "raft: raft message is too large and can't be sent";
 
@@ -51,6 +61,71 @@ pub(super) fn unwritten(error: &TransactError<Error>) -> Status {
 /// The outcome of a read on a manager that does not lead.
 pub(super) fn leaderless(_: NotLeading) -> Status {
     Status::unavailable(NO_LEADER)
+}
+
+/// The outcome of a change of the members that was not made, or not surely.
+pub(super) fn unchanged(error: ChangeError) -> Status {
+    let code = match error {
+        ChangeError::NotLeading => Code::FailedPrecondition,
+        ChangeError::Refused | ChangeError::Busy | ChangeError::NotHandedOver => Code::Unavailable,
+        ChangeError::UnknownMember => Code::NotFound,
+        ChangeError::LosesQuorum => Code::FailedPrecondition,
+        ChangeError::OutcomeUnknown => Code::Unknown,
+    };
+    Status::new(code, error.to_string())
+}
+
+/// The outcome of a call that only a leader answers, when there has been none for a while.
+pub(super) fn lost_quorum() -> Status {
+    Status::unavailable(LOST_QUORUM)
+}
+
+/// The outcome of a call that could not be passed on to the leader.
+pub(super) fn unreached(reason: &str) -> Status {
+    let text = format!("the leader cannot be reached ({reason}): nothing was done; try again");
+    Status::unavailable(text)
+}
+
+/// The outcome of a call whose leader was lost before it had answered. What may have written
+/// something must not be repeated blindly.
+pub(super) fn cut_off(may_have_written: bool) -> Status {
+    if may_have_written {
+        return unwritten(&TransactError::OutcomeUnknown);
+    }
+    Status::unavailable("the leader was lost or has changed; try again")
+}
+
+/// The outcome of a stream on a manager that ends.
+pub(super) fn stopping() -> Status {
+    Status::unavailable("the manager is stopping")
+}
+
+/// The outcome of a call that finds too much on its way to the leader.
+pub(super) fn no_room() -> Status {
+    let text = "too many requests are on their way to the leader: nothing was done; try again";
+    Status::unavailable(text)
+}
+
+/// The outcome of a call that one manager has passed on to another that does not lead.
+pub(super) fn passed_on_twice(redirects: &[String]) -> Status {
+    let from = redirects.join(" ");
+    Status::resource_exhausted(format!("{PASSED_ON_TWICE}: [{from}]"))
+}
+
+/// Whether a manager that was taken for the leader says that it is none, and so has done nothing.
+///
+/// What SwarmKit's managers say in these words may come after something was done, but not with
+/// these codes.
+pub(super) fn is_declined(status: &Status) -> bool {
+    let (code, text) = (status.code(), status.message());
+    let declines = [
+        (Code::Unavailable, LOST_LEADERSHIP),
+        (Code::Unavailable, NO_LEADER),
+        (Code::Unavailable, LOST_QUORUM),
+        (Code::Aborted, SIGNER_STOPPED),
+    ];
+    declines.contains(&(code, text))
+        || code == Code::ResourceExhausted && text.starts_with(PASSED_ON_TWICE)
 }
 
 /// The outcome of a list that one answer cannot hold.

@@ -7,31 +7,27 @@ use actors::{
     watch::{self, Error},
 };
 use futures_util::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, Shared},
+    StreamExt,
     stream::{self, BoxStream},
 };
 use protocol::wire::{WatchMessage, WatchRequest, watch_server};
 use tonic::{Request, Response, Status};
 
+use super::{End, status::stopping};
+
 /// Streams changes, whether or not this manager leads.
+#[derive(Clone)]
 pub struct Watch {
     store: Store,
     log: Recipient<GetCommitted>,
     /// Resolves when the daemon ends: a watch would never end by itself.
-    end: Shared<BoxFuture<'static, ()>>,
+    end: End,
 }
 
 impl Watch {
-    /// Answers from this store, and from the log for what was before. Nothing ends its streams
-    /// unless it is told what does.
-    pub fn new(store: Store, log: Recipient<GetCommitted>) -> Self {
-        Self { store, log, end: std::future::pending().boxed().shared() }
-    }
-
-    /// Ends all streams when `end` resolves.
-    pub(super) fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { end: end.boxed().shared(), ..self }
+    /// Answers from this store, and from the log for what was before. All streams end with `end`.
+    pub fn new(store: Store, log: Recipient<GetCommitted>, end: End) -> Self {
+        Self { store, log, end }
     }
 }
 
@@ -54,7 +50,7 @@ impl watch_server::Watch for Watch {
                 Err(error) => Some((Err(status(error)), None)),
             }
         });
-        let stopping = async { Err(Status::unavailable("the manager is stopping")) };
+        let stopping = async { Err(stopping()) };
         let stream = ready.chain(changes).take_until(self.end.clone());
         Ok(Response::new(stream.chain(stream::once(stopping)).boxed()))
     }

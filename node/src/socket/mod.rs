@@ -3,7 +3,6 @@
 //! Whoever may open it is the operator, so nobody is asked for an identity. TLS and plain
 //! HTTP/2 are served side by side, told apart by the first byte.
 
-mod connection;
 #[cfg(test)]
 mod tests;
 
@@ -13,38 +12,25 @@ use std::{
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use futures_util::{
-    Stream, StreamExt,
-    future::BoxFuture,
-    stream::{self, FuturesUnordered},
-};
+use futures_util::{Stream, future::BoxFuture};
 use nix::sys::stat::{Mode, fchmod};
 use rustls::ServerConfig;
 use tokio::{
+    io::AsyncReadExt,
     net::{UnixListener, UnixSocket, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::TlsAcceptor;
 
-pub use self::connection::Connection;
+use crate::accepting::{Accepting, Connection, Door, Replayed, TLS_HANDSHAKE};
 
 /// Connections at one time, those that have not begun included. More wait in the backlog.
 const CONNECTIONS_MAX: usize = 512;
 
 /// Connections the system keeps for us while none is accepted.
 const BACKLOG: u32 = 128;
-
-/// How long a connection may take until it speaks HTTP/2; enough for a TLS handshake on a machine
-/// under load.
-const BEGIN_WITHIN: Duration = Duration::from_secs(10);
-
-/// How long to wait after a failed accept, which mostly means that the process has no more
-/// descriptors.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// A bound control socket; its file goes when it is dropped.
 pub struct ControlSocket {
@@ -93,81 +79,46 @@ impl ControlSocket {
         Ok(Self { _file: file, listener })
     }
 
-    /// Accepts until it is dropped. No fault of a connection, and no fault while accepting, ends
-    /// the stream or delays another connection.
+    /// Accepts until it is dropped.
     pub fn incoming(
         self,
         tls: Arc<ServerConfig>,
-    ) -> impl Stream<Item = Result<Connection, Infallible>> + Send + 'static {
-        let accepting = Accepting::new(self, tls, CONNECTIONS_MAX);
-        stream::unfold(accepting, async |mut accepting| {
-            let connection = accepting.next().await;
-            Some((Ok(connection), accepting))
-        })
+    ) -> impl Stream<Item = Result<Connection<()>, Infallible>> + Send + 'static {
+        Accepting::new(Local { socket: self, tls: tls.into() }, CONNECTIONS_MAX).stream()
     }
 }
 
-struct Accepting {
+/// The control socket as a door: TLS and plain HTTP/2, told apart by the first byte.
+struct Local {
     socket: ControlSocket,
     tls: TlsAcceptor,
-    room: Arc<Semaphore>,
-    beginning: FuturesUnordered<BoxFuture<'static, Option<Connection>>>,
 }
 
-impl Accepting {
-    fn new(socket: ControlSocket, tls: Arc<ServerConfig>, connections_max: usize) -> Self {
-        let room = Arc::new(Semaphore::new(connections_max));
-        Self { socket, tls: tls.into(), room, beginning: FuturesUnordered::new() }
+impl Door for Local {
+    type Stream = UnixStream;
+    type Info = ();
+
+    const NAME: &'static str = "control socket";
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        self.socket.listener.accept().await.map(|(stream, _)| stream)
     }
 
-    async fn next(&mut self) -> Connection {
-        loop {
-            tokio::select! {
-                biased;
-                Some(begun) = self.beginning.next() => {
-                    if let Some(connection) = begun {
-                        return connection;
-                    }
-                }
-                (stream, room) = accept(&self.socket.listener, &self.room) => {
-                    self.beginning.push(Box::pin(begin(stream, self.tls.clone(), room)));
-                }
+    fn begin(
+        &self,
+        mut stream: UnixStream,
+        room: OwnedSemaphorePermit,
+    ) -> BoxFuture<'static, io::Result<Connection<()>>> {
+        let tls = self.tls.clone();
+        Box::pin(async move {
+            let first = vec![stream.read_u8().await?];
+            if first[0] == TLS_HANDSHAKE {
+                let stream = tls.accept(Replayed::new(first, stream)).await?;
+                Connection::begin(Vec::new(), stream, (), room).await
+            } else {
+                Connection::begin(first, stream, (), room).await
             }
-        }
-    }
-}
-
-async fn accept(
-    listener: &UnixListener,
-    room: &Arc<Semaphore>,
-) -> (UnixStream, OwnedSemaphorePermit) {
-    let room = Arc::clone(room).acquire_owned().await.expect("the semaphore is never closed");
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, room),
-            Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted on the control socket");
-                sleep(ACCEPT_AGAIN_AFTER).await;
-            }
-        }
-    }
-}
-
-async fn begin(
-    stream: UnixStream,
-    tls: TlsAcceptor,
-    room: OwnedSemaphorePermit,
-) -> Option<Connection> {
-    match timeout(BEGIN_WITHIN, Connection::begin(stream, tls, room)).await {
-        Ok(Ok(connection)) => Some(connection),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "dropped a connection of the control socket");
-            None
-        }
-        Err(_) => {
-            tracing::debug!("dropped a connection of the control socket that did not begin");
-            None
-        }
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The socket with real clients, with clients that say nothing, and with clients that say
 //! anything.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use protocol::wire::{
@@ -20,6 +20,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::oneshot,
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
@@ -28,8 +29,8 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{connection::TLS_HANDSHAKE, *};
-use crate::identity::Shown;
+use super::*;
+use crate::{accepting::BEGIN_WITHIN, identity::Credentials};
 
 struct Serving;
 
@@ -72,8 +73,9 @@ fn tls() -> Arc<ServerConfig> {
     let key = rcgen::KeyPair::generate().expect("a key");
     let params = rcgen::CertificateParams::new(vec!["swarm-manager".to_owned()]).expect("a name");
     let certificate = params.self_signed(&key).expect("a certificate");
-    Shown::new(&[certificate.der().clone()], &key.into())
-        .and_then(|shown| shown.control_config())
+    let chain = [certificate.der().clone()];
+    Credentials::new(&chain, &key.into(), &chain)
+        .and_then(|credentials| credentials.control_config())
         .expect("a configuration")
 }
 
@@ -243,7 +245,7 @@ async fn connections_are_bounded_and_the_rest_waits() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("s");
     let socket = ControlSocket::bind(&path).await.expect("the path is free");
-    let mut accepting = Accepting::new(socket, tls(), 2);
+    let mut accepting = Accepting::new(Local { socket, tls: tls().into() }, 2);
     let mut clients = Vec::new();
     for _ in 0..3 {
         let mut client = UnixStream::connect(&path).await.expect("the backlog has room");

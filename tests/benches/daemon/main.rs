@@ -1,16 +1,16 @@
 //! Times the real daemon: start, memory at rest, writes through the control socket beside what
 //! the disk can do. `cargo bench -p tests --bench daemon` repeats every figure it prints.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod disk;
 mod swarmd;
 
 use std::time::{Duration, Instant};
 
+use common::{binary, now, service};
 use futures_util::future::join_all;
-use protocol::wire::{
-    self, CreateServiceRequest, control_client::ControlClient, service_spec::Mode,
-    task_spec::Runtime,
-};
+use protocol::wire::control_client::ControlClient;
 use swarmd::Swarmd;
 use tokio::time::sleep;
 use tonic::transport::Channel;
@@ -32,7 +32,7 @@ const CLIENTS: [usize; 3] = [1, 64, 256];
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stdout, reason = "it prints what it measured")]
 async fn main() {
-    swarmd::build();
+    binary();
     let mut starts = Vec::new();
     for _ in 0..STARTS {
         starts.push(start().await);
@@ -103,26 +103,6 @@ async fn write(mut client: ControlClient<Channel>, prefix: String, end: Instant)
     unreachable!("nobody counts that far")
 }
 
-/// A service without replicas: one transaction, and nothing for the loops to do.
-fn service(name: String) -> CreateServiceRequest {
-    let container = wire::ContainerSpec { image: "host".into(), ..Default::default() };
-    let spec = wire::ServiceSpec {
-        annotations: Some(wire::Annotations { name, ..Default::default() }),
-        task: Some(wire::TaskSpec {
-            runtime: Some(Runtime::Container(container)),
-            ..Default::default()
-        }),
-        mode: Some(Mode::Replicated(wire::ReplicatedService { replicas: 0 })),
-        ..Default::default()
-    };
-    CreateServiceRequest { spec: Some(spec) }
-}
-
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -2,17 +2,15 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
-    sync::OnceLock,
-    time::Duration,
 };
 
-use hyper_util::rt::TokioIo;
 use protocol::wire::control_client::ControlClient;
 use tempfile::TempDir;
-use tokio::{net::UnixStream, time::sleep};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
+
+use crate::common::{binary, client};
 
 /// It is killed, and its folder removed, when this is dropped.
 pub(crate) struct Swarmd {
@@ -41,6 +39,7 @@ impl Swarmd {
             .arg(folder.path().join("state"))
             .arg("--listen-control-api")
             .arg(sockets.path().join("swarm.sock"))
+            .args(["--listen-remote-api", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -54,19 +53,7 @@ impl Swarmd {
 
     /// A connection of its own, as soon as the daemon listens.
     pub(crate) async fn client(&self) -> ControlClient<Channel> {
-        let socket = self.sockets.path().join("swarm.sock");
-        let endpoint = Endpoint::from_static("http://swarm-manager");
-        loop {
-            let socket = socket.clone();
-            let connect = tower::service_fn(move |_| {
-                let socket = socket.clone();
-                async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-            });
-            match endpoint.connect_with_connector(connect).await {
-                Ok(channel) => return ControlClient::new(channel),
-                Err(_) => sleep(Duration::from_millis(1)).await,
-            }
-        }
+        client(&self.sockets.path().join("swarm.sock")).await
     }
 
     pub(crate) fn memory(&self) -> Memory {
@@ -86,31 +73,4 @@ impl Drop for Swarmd {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
     }
-}
-
-/// Builds the daemon, so that no start has to wait for that.
-pub(crate) fn build() {
-    binary();
-}
-
-/// The optimised `swarmd` of this workspace.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
-            .args(["build", "--release", "--workspace", "--bins", "--locked"])
-            .arg("--message-format=json")
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "swarmd can be built");
-        let lines = output.stdout.split(|byte| *byte == b'\n');
-        let messages =
-            lines.filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
-        let mut paths = messages
-            .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)));
-        let named = |path: &PathBuf| path.file_name().is_some_and(|file| file == "swarmd");
-        paths.find(named).expect("the workspace builds swarmd")
-    })
 }

@@ -6,7 +6,7 @@ use actix::{Actor, Context, Handler};
 use actors::{
     environment::testing::environment,
     log::{self, Member},
-    raft::{Config, Ended, LeadershipChanged, Links, Transport},
+    raft::{Config, Ended, LeadershipChanged, Links, Standing, Transport},
     store::Store,
     supervised,
     supervision::Census,
@@ -86,6 +86,7 @@ pub(crate) fn run(shape: Shape) -> Figures {
                 log: writer,
                 store,
                 published,
+                standing: Standing::default(),
                 transport: Arc::new(Nobody),
                 leadership: listener.recipient(),
                 ended: listener.recipient(),

@@ -13,7 +13,7 @@ use clap::Parser;
 use tests::{
     counts::Total,
     plan::Kind,
-    run::{Failure, Report, Story},
+    run::{Failure, Family, Report, Story},
     shrink::shrink,
     trace::Filter,
 };
@@ -37,9 +37,12 @@ struct Options {
     /// How long faults come and go in each run, in virtual minutes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     minutes: u64,
-    /// Let whoever leads run the loops of a leader, over an agent that runs tasks.
+    /// Let whoever leads run the loops of a leader, over agents that run tasks.
     #[arg(long)]
     loops: bool,
+    /// The same, of machines with certificates that join by token and change their roles.
+    #[arg(long, conflicts_with = "loops")]
+    swarm: bool,
     /// Only these kinds of faults.
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Kind>,
@@ -82,11 +85,12 @@ fn answer(options: &Options) -> Result<()> {
 impl Options {
     fn story(&self, seed: u64) -> Story {
         let time = Duration::from_secs(60 * self.minutes);
-        if self.loops {
-            Story::drawn_with_loops(seed, time, &self.faults)
-        } else {
-            Story::drawn(seed, time, &self.faults)
-        }
+        let family = match (self.loops, self.swarm) {
+            (false, false) => Family::Members,
+            (true, _) => Family::Loops,
+            (false, true) => Family::Swarm,
+        };
+        Story::drawn(family, seed, time, &self.faults)
     }
 }
 
@@ -204,7 +208,7 @@ fn check(file: &str) -> Result<()> {
 }
 
 fn trace_of(seed: u64) -> Result<u64> {
-    let story = Story::drawn(seed, Duration::from_secs(60), &[]);
+    let story = Story::drawn(Family::Members, seed, Duration::from_secs(60), &[]);
     let report = story.attempt(&Filter::default());
     report.map(|report| report.hash).map_err(|failure| tell(seed, &failure))
 }

@@ -102,6 +102,7 @@ mod tests {
             members_since: 0,
             removed: removed.to_vec(),
             members: voters.iter().chain(learners).map(member).collect(),
+            reachable: Vec::new(),
         }
     }
 

@@ -2,8 +2,10 @@
 //! found when a promise is broken.
 
 pub mod acknowledged;
+pub mod agents;
 pub mod answers;
 pub mod deaths;
+pub mod identities;
 pub mod leaders;
 pub mod logs;
 pub mod loops;
@@ -17,12 +19,13 @@ pub mod removed;
 pub mod replicas;
 pub mod restarts;
 pub mod slots;
+pub mod states;
 pub mod subscribers;
+pub mod tokens;
 pub mod views;
 
 use std::time::Duration;
 
-use actors::store::View;
 use tokio::time::{Instant, sleep};
 
 use crate::{cluster::Cluster, oracle::Oracle};
@@ -39,6 +42,9 @@ pub struct Checkers {
     removed: removed::Removed,
     views: views::Views,
     loops: loops::Loops,
+    agents: agents::Agents,
+    states: states::States,
+    identities: identities::Identities,
     placements: placements::Placements,
     restarts: restarts::Restarts,
     /// The newest view whose tasks were looked at.
@@ -65,6 +71,9 @@ impl Checkers {
         if cluster.worker().is_some() {
             self.look_at_tasks(cluster);
         }
+        if cluster.has_identities() {
+            self.identities.check(cluster);
+        }
         if let Some(broken) = cluster.network.broken() {
             panic!("{broken}");
         }
@@ -73,13 +82,15 @@ impl Checkers {
 
     fn look_at_tasks(&mut self, cluster: &Cluster) {
         self.loops.check(cluster);
-        let views = cluster.machines().filter_map(|machine| machine.borrow().store());
-        let newest = views.map(|store| store.view()).max_by_key(View::index);
-        let Some(view) = newest.filter(|view| view.index() > self.tasks_seen) else { return };
+        self.agents.check(cluster);
+        let Some(view) = cluster.newest_view().filter(|view| view.index() > self.tasks_seen) else {
+            return;
+        };
         self.tasks_seen = view.index();
         slots::check(&view, &cluster.counts);
+        self.states.check(&view, &cluster.counts);
         self.placements.check(&view, &cluster.counts);
-        self.restarts.check(&view, &cluster.counts);
+        self.restarts.check(&view, cluster.clock_set(), &cluster.counts);
     }
 
     /// Holds what only shows in the quiet state.

@@ -1,12 +1,15 @@
-//! RAFT-7 and RAFT-8: whoever was removed leads no more, takes no write and ends; and nobody ends
-//! as removed who is still a member.
+//! RAFT-7, RAFT-8 and ACCESS: whoever was removed leads no more, takes no write and ends; nobody ends
+//! as removed who is still a member; and what a certificate says is worth nothing once its node was
+//! removed, or is no manager any more, whatever connection it was shown on.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use actors::raft::GetStatus;
+use actors::{raft::GetStatus, store::View};
+use protocol::wire::NodeRole;
 
 use crate::{
     cluster::Cluster,
+    identity::Identity,
     member::{Member, Standing},
 };
 
@@ -54,6 +57,29 @@ impl Removed {
     }
 }
 
+/// Whether a manager's certificate is good for nothing of a manager's, as far as any member knows
+/// that to be committed.
+pub fn is_void(cluster: &Cluster, identity: &Identity) -> bool {
+    cluster.newest_view().is_some_and(|view| is_void_in(&view, identity))
+}
+
+fn is_void_in(view: &View, identity: &Identity) -> bool {
+    let id = &identity.subject.node_id;
+    let removed = view.default_cluster().map(|cluster| &cluster.rest.blacklisted_certificates);
+    let is_removed = removed.is_some_and(|removed| removed.contains_key(id.as_str()));
+    let worker = NodeRole::Worker;
+    let is_worker = view
+        .node(id)
+        .is_some_and(|node| node.role == i32::from(worker) && node.spec.desired_role() == worker);
+    is_removed || is_worker
+}
+
+/// Compares what somebody has achieved with what the certificate was worth before.
+pub fn check_call(is_void: bool, is_done: bool, what: &str, identity: &Identity) {
+    let id = &identity.subject.node_id;
+    assert!(!(is_void && is_done), "removed: {id} is no manager any more, and {what}");
+}
+
 /// A machine that runs, was removed, and does not know it.
 pub async fn unaware(cluster: &Cluster) -> Option<u64> {
     for machine in cluster.machines() {
@@ -79,6 +105,16 @@ fn compare(claim: (u64, u64), removal: (u64, u64)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "removed: n1 is no manager any more, and writes")]
+    fn a_void_certificate_that_does_something_is_found() {
+        let identity = Identity::founding("n1", &Default::default());
+        assert!(!is_void_in(&View::default(), &identity), "it may have just joined");
+        check_call(false, true, "writes", &identity);
+        check_call(true, false, "writes", &identity);
+        check_call(true, true, "writes", &identity);
+    }
 
     #[test]
     #[should_panic(expected = "removed: 7 was removed, and leads term 4")]

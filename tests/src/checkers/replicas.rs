@@ -1,16 +1,17 @@
 //! In the quiet state, every service has exactly as many tasks that run as it asks for, and the
-//! worker runs these and no others.
+//! agents run these and no others.
 
 use actors::store::View;
 use protocol::{id::TaskId, objects::TaskState};
 
+use super::agents;
 use crate::{cluster::Cluster, workload::count};
 
 /// What is not as it should be, if tasks run here.
 pub fn unfit(cluster: &Cluster) -> Option<String> {
-    let worker = cluster.worker()?;
+    cluster.worker()?;
     let Some((store, _)) = cluster.leader() else { return Some("nobody leads".to_owned()) };
-    compare(&store.view(), worker.running())
+    compare(&store.view(), running(cluster))
 }
 
 /// In the quiet state, all is as it should be.
@@ -19,7 +20,11 @@ pub fn finish(cluster: &Cluster) {
     let unfit = unfit(cluster);
     assert_eq!(unfit, None, "replicas: a quiet cluster does not run what it should");
     assert!(!worker.overlapped(), "replicas: two operations of one task were at work at once");
-    cluster.counts.add("check: every service has its tasks", worker.running().len() as u64);
+    cluster.counts.add("check: every service has its tasks", running(cluster).len() as u64);
+}
+
+fn running(cluster: &Cluster) -> Vec<TaskId> {
+    agents::running(cluster).into_iter().map(|(task, _)| task).collect()
 }
 
 fn compare(view: &View, mut running: Vec<TaskId>) -> Option<String> {

@@ -1,5 +1,6 @@
 //! A replacement starts once the task before it has stopped, or has had a minute for it, or is on
-//! a node that is lost.
+//! a node that is lost. How long it has waited, a new leader knows by the wall clock alone: when
+//! that is set, it may believe that a minute is over.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,8 +26,8 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    /// Looks at one view.
-    pub fn check(&mut self, view: &View, counts: &Counts) {
+    /// Looks at one view. `clock_set` is how long ago a wall clock was set.
+    pub fn check(&mut self, view: &View, clock_set: Option<Duration>, counts: &Counts) {
         let is_lost = |node: &node_status::State| *node == node_status::State::Down;
         if view.nodes().any(|node| is_lost(&node.status.state())) {
             self.lost = Some(Instant::now());
@@ -38,7 +39,8 @@ impl Restarts {
                 let since = self.waiting.get(&task.id);
                 let before = before(view, task).filter(|before| is_stopping(before));
                 let may_start = since.is_some_and(|since| since.elapsed() > WAIT_MAX)
-                    || self.lost.is_some_and(|lost| lost.elapsed() < WAIT_MAX);
+                    || self.lost.is_some_and(|lost| lost.elapsed() < WAIT_MAX)
+                    || clock_set.is_some_and(|ago| ago < WAIT_MAX);
                 for before in before {
                     assert!(
                         may_start,
@@ -118,8 +120,8 @@ mod tests {
         let stopped = task("a", 1, TaskState::SHUTDOWN, TaskState::SHUTDOWN);
         let waits = task("b", 1, TaskState::READY, TaskState::READY);
         let starts = task("b", 1, TaskState::RUNNING, TaskState::READY);
-        restarts.check(&view([stopping.clone(), waits]), &counts);
-        restarts.check(&view([stopped, starts.clone()]), &counts);
-        restarts.check(&view([stopping, starts]), &counts);
+        restarts.check(&view([stopping.clone(), waits]), None, &counts);
+        restarts.check(&view([stopped, starts.clone()]), None, &counts);
+        restarts.check(&view([stopping, starts]), None, &counts);
     }
 }

@@ -89,6 +89,8 @@ impl Group {
                 at.death(member, actor, when)
             }
             Kind::Membership => at.lasting(0).of(Harm::Change(self.change(random, targets))),
+            Kind::Silence => silence(random, at, targets),
+            Kind::Clock => clocks(random, at, member, targets),
             Kind::Exits => at.exits(
                 random.gen_range(1..3),
                 *[0, 1, 137].choose(random).expect("there are some"),
@@ -139,6 +141,26 @@ impl Group {
         let mut members: Vec<_> = self.members.iter().copied().collect();
         members.shuffle(random);
         members.into_iter().take(random.gen_range(1..=most)).collect()
+    }
+}
+
+/// One or two agents fall silent, or all but one.
+fn silence(random: &mut StdRng, at: Beginning, targets: &Targets) -> Fault {
+    let mut agents: Vec<_> = (1..=targets.agents).collect();
+    agents.shuffle(random);
+    let is_mass = random.gen_bool(0.4);
+    let count = if is_mass { agents.len() - 1 } else { random.gen_range(1..=2) };
+    agents.truncate(count);
+    at.lasting(random.gen_range(1_000..45_000)).silence(agents.into_iter().collect::<BTreeSet<_>>())
+}
+
+/// Time goes by at once for all, or one machine has another time than the others.
+fn clocks(random: &mut StdRng, at: Beginning, member: u64, targets: &Targets) -> Fault {
+    if random.gen_bool(0.6) {
+        let all: BTreeSet<_> = (1..=targets.machines).collect();
+        at.clock(all, random.gen_range(300..1_500))
+    } else {
+        at.clock([member], random.gen_range(-120..120))
     }
 }
 

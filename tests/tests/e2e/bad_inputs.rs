@@ -187,7 +187,7 @@ const CLUSTER: &[Row] = &[
         "--certexpiry xyz",
         "invalid argument \"xyz\" for \"--certexpiry\" flag: time: invalid duration \"xyz\"",
     ),
-    ("--certexpiry 59m", "minimum certificate expiry time is: 1h0m0s"),
+    ("--certexpiry 29m59s", "minimum certificate expiry time is: 30m0s"),
     ("--heartbeatperiod -1s", "heartbeat time period cannot be a negative duration"),
     (
         "--taskhistory x",

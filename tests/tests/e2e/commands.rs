@@ -92,6 +92,21 @@ fn settings_of_the_cluster_change_one_at_a_time() {
     assert_ne!(tokens(after, "worker"), tokens(before, "worker"));
     assert_eq!(tokens(after, "manager"), tokens(before, "manager"));
     assert_eq!(after["root_ca"]["ca_key"], "", "no key is shown");
+    // In a page as in the seed, with what was changed in its place.
+    daemon.swarmctl("cluster update default --certexpiry 30m --heartbeatperiod 2s");
+    daemon.swarmctl("cluster update default --rotate-join-token Manager");
+    let page = daemon.swarmctl("cluster inspect default");
+    let lines: Vec<_> = page.lines().collect();
+    assert_eq!(lines[1], "Name        : default");
+    assert_eq!(lines[3], "  Task history entries: 3");
+    assert_eq!(lines[5], "  Dispatcher heartbeat period: 2s");
+    assert_eq!(lines[7], "  Certificate Validity Duration: 30m0s");
+    let (worker, manager) = (tokens(after, "worker"), tokens(before, "manager"));
+    let of = |token: &Value| token.as_str().expect("a token").to_owned();
+    assert_eq!(lines[9], format!("    Worker: {}", of(&worker)), "it is not rotated again");
+    assert_ne!(lines[10], format!("    Manager: {}", of(&manager)));
+    let digest = |line: &str| line.split('-').nth(2).expect("a digest").to_owned();
+    assert_eq!(digest(lines[10]), digest(&of(&manager)), "the root is the same");
 }
 
 #[test]

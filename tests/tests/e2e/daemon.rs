@@ -65,21 +65,41 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// A connection to a control socket, as programs other than `swarmctl` have it.
-pub(crate) async fn connect(socket: impl Into<PathBuf>) -> Channel {
+/// A connection to a control socket, as programs other than `swarmctl` have it: made when it is
+/// needed, and again when it has ended.
+pub(crate) fn connect(socket: impl Into<PathBuf>) -> Channel {
     let socket = socket.into();
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
     });
-    let endpoint = Endpoint::from_static("http://swarm-manager");
-    endpoint.connect_with_connector(connector).await.expect("it listens")
+    Endpoint::from_static("http://swarm-manager").connect_with_connector_lazy(connector)
 }
 
 /// A daemon, and the way to talk to it.
 pub(crate) struct Daemon {
     folder: TempDir,
     child: Option<Child>,
+    place: Place,
+}
+
+/// Which machine a daemon takes itself to be on.
+pub(crate) struct Place {
+    pub(crate) hostname: String,
+    /// Where other nodes find it.
+    pub(crate) address: String,
+    /// The file of its network namespace; the one of the test if there is none.
+    pub(crate) network: Option<PathBuf>,
+    /// Whether it serves metrics.
+    pub(crate) metrics: bool,
+}
+
+impl Place {
+    /// This machine, under a name.
+    pub(crate) fn here(hostname: &str) -> Self {
+        let address = "127.0.0.1:0".to_owned();
+        Self { hostname: hostname.to_owned(), address, network: None, metrics: false }
+    }
 }
 
 impl Daemon {
@@ -92,8 +112,13 @@ impl Daemon {
 
     /// A daemon that does not run yet.
     pub(crate) fn idle() -> Self {
+        Self::at(Place::here("node-1"))
+    }
+
+    /// The same, on some machine.
+    pub(crate) fn at(place: Place) -> Self {
         let folder = tempfile::Builder::new().prefix("sw").tempdir().expect("a temporary folder");
-        Self { folder, child: None }
+        Self { folder, child: None, place }
     }
 
     /// Starts it again on the same state directory, and waits until it answers.
@@ -102,25 +127,40 @@ impl Daemon {
         self.await_answer();
     }
 
+    /// The same, with more on its command line.
+    pub(crate) fn launch_with<T: AsRef<OsStr>>(&mut self, words: &[T]) {
+        self.spawn_with_words(words);
+        self.await_answer();
+    }
+
+    /// Starts it with more on its command line.
+    pub(crate) fn spawn_with_words<T: AsRef<OsStr>>(&mut self, words: &[T]) {
+        let log = self.log_file();
+        self.spawn_with(log, words);
+    }
+
     /// Starts it again on the same state directory.
     pub(crate) fn spawn(&mut self) {
-        let log = fs::File::options()
+        self.spawn_with_words::<&str>(&[]);
+    }
+
+    fn log_file(&self) -> fs::File {
+        fs::File::options()
             .create(true)
             .append(true)
             .open(self.folder.path().join("swarmd.log"))
-            .expect("the log can be written");
-        self.spawn_with(log);
+            .expect("the log can be written")
     }
 
     /// Starts it with a log that nobody reads, as when the terminal behind it was closed.
     pub(crate) fn launch_unheard(&mut self) {
-        self.spawn_with(Stdio::piped());
+        self.spawn_with::<&str>(Stdio::piped(), &[]);
         self.await_answer();
     }
 
-    fn spawn_with(&mut self, log: impl Into<Stdio>) {
+    fn spawn_with<T: AsRef<OsStr>>(&mut self, log: impl Into<Stdio>, words: &[T]) {
         assert!(self.child.is_none(), "one daemon at a time");
-        let mut child = self.command().stderr(log).spawn().expect("swarmd starts");
+        let mut child = self.command().args(words).stderr(log).spawn().expect("swarmd starts");
         drop(child.stderr.take());
         self.child = Some(child);
     }
@@ -131,15 +171,38 @@ impl Daemon {
 
     /// The command line of a daemon on this state directory.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(binary("swarmd"));
+        let Place { hostname, address, network, metrics } = &self.place;
+        let mut command = match network {
+            // Nothing but the network is another one: the files are those of the test.
+            Some(network) => {
+                let mut enter = Command::new("nsenter");
+                enter.arg(format!("--net={}", network.display())).arg(binary("swarmd"));
+                enter
+            }
+            None => Command::new(binary("swarmd")),
+        };
         command
-            .args(["--hostname", "node-1", "-d"])
+            .args(["--hostname", hostname, "-d"])
             .arg(self.state())
             .arg("--listen-control-api")
             .arg(self.socket())
+            .args(["--listen-remote-api", address])
             .stdin(Stdio::null())
             .stdout(Stdio::null());
+        if *metrics {
+            command.args(["--listen-metrics", "127.0.0.1:0"]);
+        }
         command
+    }
+
+    /// Whether it runs, as far as the test knows.
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// The file of its network, if it has one of its own.
+    pub(crate) fn network(&self) -> Option<&Path> {
+        self.place.network.as_deref()
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -271,8 +334,13 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
-    /// Leaves neither a process nor a control group behind, also when a test failed.
+    /// Leaves neither a process nor a control group behind, also when a test failed; what the daemon
+    /// said is part of the failure.
+    #[expect(clippy::print_stderr, reason = "it is what a failed test says")]
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("what {} said:\n{}", self.state().display(), self.log());
+        }
         if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -23,7 +23,7 @@ use protocol::wire::{
 };
 use tokio::runtime::Builder;
 
-use crate::daemon::{binary, connect, eventually, processes, processes_with};
+use crate::daemon::{binary, connect, ends, error_line, eventually, processes, processes_with};
 
 /// How long a line may take on a slow, busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,11 +78,24 @@ impl Dev {
     }
 
     fn swarmctl(&self, words: &[&str]) -> String {
+        self.try_swarmctl(words).expect("it is taken")
+    }
+
+    fn try_swarmctl(&self, words: &[&str]) -> Result<String, String> {
         let mut swarmctl = Command::new(binary("swarmctl"));
         let output = swarmctl.args(words).env("SWARM_SOCKET", &self.socket).output();
         let output = output.expect("swarmctl starts");
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(said) } else { Err(format!("{words:?}: {output:?}")) }
+    }
+
+    /// The process and the socket of a manager, as the welcome lists them.
+    fn manager(&self, number: u32) -> (i32, String) {
+        let name = format!("manager-{number}");
+        let mut lines = self.said.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let line = lines.find(|words| words.first() == Some(&&*name)).expect("it is listed");
+        let [_, "process", pid, socket] = line[..] else { panic!("{line:?}") };
+        (pid.parse().expect("a process id"), socket.to_owned())
     }
 
     fn folder(&self) -> PathBuf {
@@ -143,6 +156,12 @@ fn answer(port: u16) -> String {
     stream.read_to_string(&mut answer).expect("it answers and ends");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     answer.split("\r\n\r\n").nth(1).expect("a body").to_owned()
+}
+
+/// The processes of nodes whose state is in a folder.
+fn nodes(folder: &Path) -> Vec<i32> {
+    let state = format!("--state-dir={}/", folder.display());
+    processes(|command| command.iter().any(|word| word.starts_with(&state)))
 }
 
 /// The processes of samples whose ports begin here, and the slot if one is asked for.
@@ -209,6 +228,64 @@ fn a_sample_answers_and_nothing_is_left_afterwards() {
     assert_eq!(control_groups(&tasks), Vec::<PathBuf>::new());
 }
 
+#[test]
+fn a_swarm_goes_on_without_a_manager_and_nothing_is_left_afterwards() {
+    let mut dev = Dev::start(&["--managers", "3", "--workers", "2", "--replicas", "5"]);
+    let (_, port) = dev.answering(5);
+    dev.line(|line| line == "service sample: 5/5 running");
+    let listing = dev.swarmctl(&["node", "ls"]);
+    let count = |word: &str| listing.split_whitespace().filter(|found| *found == word).count();
+    assert_eq!([count("READY"), count("REACHABLE")], [5, 3], "{listing}");
+    assert!(listing.contains("h-manager-3") && listing.contains("h-worker-2"), "{listing}");
+    let folder = dev.folder();
+    assert_eq!(nodes(&folder).len(), 5);
+
+    // The one that the view follows, and that leads.
+    kill(Pid::from_raw(dev.manager(1).0), Signal::SIGKILL).expect("it can be killed");
+    dev.socket = dev.manager(2).1;
+    eventually("a swarm that takes writes", || {
+        dev.try_swarmctl(&["service", "update", "sample", "--replicas", "6"])
+    });
+    dev.line(|line| line == "service sample: 6/6 running");
+    assert_eq!(answer(port + 1).split(" on ").next(), Some("slot 6"));
+
+    dev.interrupt();
+    let (status, said) = dev.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
+    let death = "manager-1 has ended, and its tasks run on: signal: 9 (SIGKILL)";
+    assert!(said.lines().any(|line| line == death), "{said}");
+    assert!(!folder.exists(), "its folder is gone");
+    assert_eq!(nodes(&folder), Vec::<i32>::new());
+    assert_eq!(samples(port - 5, None), Vec::<i32>::new(), "also those of the one that died");
+}
+
+#[test]
+fn nodes_end_with_the_swarm_however_it_ends() {
+    let mut dev = Dev::start(&["--sample", "false", "--workers", "1"]);
+    let folder = dev.folder();
+    assert_eq!(nodes(&folder).len(), 2);
+    kill(pid(&dev.child), Signal::SIGKILL).expect("it can be killed");
+    dev.child.wait().expect("it was killed");
+    eventually("the end of its nodes", || {
+        let left = nodes(&folder);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+    fs::remove_dir_all(folder).expect("nobody was there to remove it");
+}
+
+#[test]
+fn a_node_that_cannot_start_ends_the_swarm_by_its_own_words() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    for nodes in [&["dev"][..], &["dev", "--workers", "1"]] {
+        let mut command = Command::new(binary("swarmd"));
+        let (status, said) = ends(command.args(["--listen-metrics", &address]).args(nodes));
+        assert_eq!(status.code(), Some(1));
+        let words = format!("metrics cannot be served on {address}");
+        assert!(error_line(&said).contains(&words), "{said}");
+    }
+}
+
 /// Creates a service that does not stop when it is asked to; `swarmctl` has no flag for how long
 /// it may take.
 fn create_stubborn(dev: &Dev) {
@@ -233,7 +310,7 @@ fn create_stubborn(dev: &Dev) {
     // It may not lead yet.
     eventually("a swarm that takes writes", || {
         let created = runtime.block_on(async {
-            ControlClient::new(connect(&dev.socket).await).create_service(request.clone()).await
+            ControlClient::new(connect(&dev.socket)).create_service(request.clone()).await
         });
         created.map(drop).map_err(|status| status.to_string())
     });

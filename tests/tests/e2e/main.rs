@@ -2,14 +2,30 @@
 //! things are killed while it runs.
 
 mod bad_inputs;
+mod bench;
 mod churn;
 mod commands;
+mod cutoff;
 mod daemon;
 mod dev;
 mod disks;
+#[cfg(feature = "engine")]
+mod engine;
+mod fleet;
 mod kills;
+mod managers;
+mod membership;
+mod metrics;
+mod network;
+mod nodes;
+mod partition;
 mod refusals;
 mod renewal;
+mod seed;
+mod strangers;
+mod swarm;
 mod tasks;
 mod walkthrough;
 mod watch;
+mod workers;
+mod writer;

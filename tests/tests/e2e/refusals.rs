@@ -50,7 +50,13 @@ fn a_command_line_that_makes_no_sense() {
         (&["--nonsense"][..], "unexpected argument '--nonsense'"),
         (&["--listen-remote-api", "here"], "invalid value 'here'"),
         (&["--log-level", "loud"], "must be one of"),
-        (&["--join-addr", "10.0.0.1:4242"], "joining a cluster is not part of this version"),
+        (&["--join-addr", "10.0.0.1:4242", "--join-token", "SWMTKN-1-x"], "invalid join token"),
+        (&["--listen-metrics", "here"], "invalid value 'here'"),
+        (&["--raft-tick", "1ms"], "it must be a time from 10ms to 10s"),
+        (&["--heartbeat-tick", "0"], "there must be at least one tick between heartbeats"),
+        (&["--election-tick", "1"], "--heartbeat-tick is 1 and --election-tick is 1"),
+        (&["--log-format", "xml"], "invalid value 'xml'"),
+        (&["--advertise-remote-api", "here"], "it must be a host with a port"),
     ] {
         let mut command = daemon.command();
         let (status, said) = ends(command.args(arguments));

@@ -14,7 +14,7 @@ use crate::daemon::{Daemon, connect};
 const CREATE: i32 = 1;
 
 async fn watch(daemon: &Daemon, resume_from: Option<u64>) -> Streaming<WatchMessage> {
-    let channel = connect(daemon.socket()).await;
+    let channel = connect(daemon.socket());
     let entry = WatchEntry { kind: "service".to_owned(), action: CREATE, ..WatchEntry::default() };
     let resume_from = resume_from.map(|index| Version { index });
     let request = WatchRequest { entries: vec![entry], resume_from, ..WatchRequest::default() };

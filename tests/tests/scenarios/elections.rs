@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use actors::raft::{GetCommitted, GetStatus, Receive};
+use actors::raft::{GetCommitted, GetStatus, Receive, TICK};
 use futures_util::future::join_all;
 use protocol::raftpb::{Entry, Message, MessageType};
 use tests::{
@@ -11,11 +11,11 @@ use tests::{
     net::Temper,
     oracle::Told,
     plan::{Weather, When, at},
-    run::{Story, simulate},
+    run::{Family, Story, simulate},
     workload,
     world::{Change, Crash, Way, World},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::SECOND;
 
@@ -54,7 +54,7 @@ fn members_that_draw_the_same_wait_elect_a_leader() {
 fn appends_have_no_gaps_however_messages_come() {
     let weather = Weather { delay_millis_max: 300, lost_percent: 25, repeated_percent: 20 };
     let faults = vec![at(500).lasting(19_000).weather(weather)];
-    let report = Story { seed: 41, time: 20 * SECOND, faults, with_loops: false }.hold();
+    let report = Story { seed: 41, time: 20 * SECOND, faults, family: Family::Members }.hold();
     assert!(report.counts["fault: message overtaken"] > 100);
 }
 
@@ -207,6 +207,42 @@ fn nobody_hands_over_to_a_member_that_is_cut_off() {
     });
 }
 
+/// How long it takes until another leads, from the end of a leader on.
+async fn fail_over(world: &mut World, crash: Crash) -> Duration {
+    let leader = world.leader().await;
+    world.write(1).await;
+    let began = Instant::now();
+    world.crash([leader], crash);
+    while world.cluster.leading().is_none() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let took = began.elapsed();
+    assert_ne!(world.leader().await, leader);
+    world.start([leader]).await;
+    world.write(1).await;
+    took
+}
+
+/// The machine of a process that has ended refuses connections; one without power says nothing.
+#[test]
+fn another_leads_within_a_few_ticks_after_a_process_has_ended() {
+    for founders in [3, 5] {
+        let (mut refused, mut silent) = (Vec::new(), Vec::new());
+        for seed in 80..90 {
+            simulate(async || {
+                let mut world = World::founded_by(founders, seed).await;
+                refused.push(fail_over(&mut world, Crash::Process).await);
+                silent.push(fail_over(&mut world, Crash::Power).await);
+                world.end().await;
+            });
+        }
+        refused.sort();
+        let (half, worst) = (refused[refused.len() / 2], refused[refused.len() - 1]);
+        assert!(half < TICK && worst < 3 * TICK, "{founders}: {refused:?}");
+        assert!(silent.iter().all(|took| *took > 9 * TICK), "{founders}: {silent:?}");
+    }
+}
+
 /// What a fault list can say of one death: it is not the end of a member's promises.
 #[test]
 fn a_leader_whose_log_dies_gives_way_or_goes_on() {
@@ -219,7 +255,7 @@ fn a_leader_whose_log_dies_gives_way_or_goes_on() {
     });
     let faults = deaths.collect();
     let report =
-        Story { seed: 48, time: Duration::from_secs(12), faults, with_loops: false }.hold();
+        Story { seed: 48, time: Duration::from_secs(12), faults, family: Family::Members }.hold();
     let died = ["fault: actor died after handling", "fault: actor died before handling"];
     assert_eq!(died.map(|what| report.counts[what]), [3, 3]);
 }

@@ -2,7 +2,7 @@
 
 use tests::{
     plan::{When, at},
-    run::Story,
+    run::{Family, Story},
     world::{Crash, Way},
 };
 
@@ -22,7 +22,7 @@ fn loops_end_with_their_term_although_their_leadership_dies() {
         faults.push(at(millis + 500).lasting(2_500).partition([member], Way::Both));
         faults.push(at(millis + 4_000).lasting(2_000).crash([member % 3 + 1], Crash::Power));
     }
-    Story { seed: 1, time: 40 * SECOND, faults, with_loops: true }.hold();
+    Story { seed: 1, time: 40 * SECOND, faults, family: Family::Loops }.hold();
 }
 
 /// A message that kills its actor is gone; raft says again what nobody has heard.
@@ -30,7 +30,7 @@ fn loops_end_with_their_term_although_their_leadership_dies() {
 fn a_leader_has_its_loops_although_their_leadership_dies_before_it_hears() {
     let deaths = [1, 2, 3].map(|member| at(10).death(member, "leadership", When::BeforeHandling));
     let report =
-        Story { seed: 2, time: 20 * SECOND, faults: deaths.into(), with_loops: true }.hold();
+        Story { seed: 2, time: 20 * SECOND, faults: deaths.into(), family: Family::Loops }.hold();
     assert!(report.counts["check: every service has its tasks"] > 0);
 }
 
@@ -42,7 +42,7 @@ fn a_member_that_leads_again_gives_other_ids_to_its_tasks() {
         faults.push(at(millis).hands_over(Some(to)));
         faults.push(at(millis + 2_000).exits(3, 1));
     }
-    let report = Story { seed: 3, time: 45 * SECOND, faults, with_loops: true }.hold();
+    let report = Story { seed: 3, time: 45 * SECOND, faults, family: Family::Loops }.hold();
     assert!(report.counts["fault: leadership handed over"] > 4);
 }
 
@@ -53,6 +53,6 @@ fn tasks_that_end_are_replaced_however_often_the_leader_changes() {
         faults.push(at(millis).exits(2, 1));
         faults.push(at(millis + 1_500).lasting(1_800).partition([millis % 3 + 1], Way::Both));
     }
-    let report = Story { seed: 3, time: 45 * SECOND, faults, with_loops: true }.hold();
+    let report = Story { seed: 3, time: 45 * SECOND, faults, family: Family::Loops }.hold();
     assert!(report.counts["seen: replacement started"] > 0);
 }

@@ -1,8 +1,11 @@
 //! Stories with a name: what once went wrong, and what an operator would ask about.
 
+mod agents;
 mod elections;
+mod identities;
 mod loops;
 mod members;
+mod roles;
 
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc, time::Duration};
 
@@ -20,7 +23,7 @@ use tests::{
     node::Node,
     oracle::Told,
     plan::{When, at},
-    run::{Story, simulate},
+    run::{Family, Story, simulate},
     workload,
     world::{Crash, Way, World},
 };
@@ -210,7 +213,7 @@ fn faults_that_overlap() {
         at(1_500).lasting(3_000).partition([3], Way::In),
         at(2_000).death(1, "core/raft", When::AfterHandling),
     ];
-    Story { seed: 7, time: Duration::from_secs(10), faults, with_loops: false }.hold();
+    Story { seed: 7, time: Duration::from_secs(10), faults, family: Family::Members }.hold();
 }
 
 /// The loops decide on the head: a commit that takes long does not make them decide twice.

@@ -16,7 +16,7 @@ use tests::{
     member::{address, node_id},
     membership,
     plan::at,
-    run::{Story, simulate},
+    run::{Family, Story, simulate},
     world::{Change, Crash, Way, World},
 };
 use tokio::time::Instant;
@@ -226,7 +226,7 @@ async fn ask_too_early(
     let change = ChangeMembers { term: status.term, change: change.encode_to_vec().into() };
     let leader = world.cluster.leading().expect("somebody leads").borrow();
     let (memory, peer) = (leader.memory().expect("it lives"), leader.peer().expect("it lives"));
-    let join = Join { node_id: node_id(4), address: address(4) };
+    let join = Join { node_id: node_id(4), address: address(4), learns: true };
     let first = async move { memory.send(change).await.ok().and_then(Result::ok) };
     (first, async move { peer.send(join).await.ok() })
 }
@@ -321,7 +321,7 @@ fn changes_and_faults_overlap() {
         at(9_500).comes_back(3),
         at(11_000).hands_over(None),
     ];
-    let report = Story { seed: 61, time: 20 * SECOND, faults, with_loops: false }.hold();
+    let report = Story { seed: 61, time: 20 * SECOND, faults, family: Family::Members }.hold();
     let happened = [
         "fault: member joined",
         "fault: leader removed",

@@ -16,10 +16,6 @@ pub(super) enum Input {
     /// The manager sent a session message. The first one means that the node is registered; every
     /// one carries the session's id.
     Received(String),
-    /// The manager has heard the heartbeat and expects the next one after this time.
-    Heard(Duration),
-    /// The next heartbeat is due.
-    HeartbeatDue,
     /// The manager sent assignments.
     Assigned(wire::AssignmentsMessage),
     /// Any part of the session failed or ended.
@@ -31,16 +27,14 @@ pub(super) enum Input {
 pub(super) enum Effect {
     /// Asks what the machine offers; `Input::Described` follows.
     Describe,
-    /// Asks again after the polling period.
+    /// Asks again after the polling period, or once the node's certificate has changed.
     DescribeLater,
     /// Chooses a manager and registers there.
     Open(Box<wire::SessionRequest>),
     /// Tells agent and reporter that the node is registered under this session id.
     Register(String),
-    /// Sends a heartbeat.
-    Heartbeat,
-    /// Sends one after this time.
-    HeartbeatAfter(Duration),
+    /// Sends heartbeats under this session id until one fails.
+    KeepAlive(String),
     /// Opens the stream of assignments; one that was open is dropped.
     OpenAssignments(String),
     /// Hands assignments to the agent, then reads on.
@@ -96,21 +90,17 @@ impl Sessions {
             (Input::Described(description), Phase::Describing) => self.open(description),
             (Input::Described(description), Phase::Registered) => self.described(description),
             (Input::Received(id), Phase::Opening) => self.registered(id),
-            (Input::Heard(period), Phase::Registered) => vec![Effect::HeartbeatAfter(period)],
-            (Input::HeartbeatDue, Phase::Registered) => vec![Effect::Heartbeat],
             (Input::Assigned(message), Phase::Registered) => self.assigned(message),
             (Input::Failed, Phase::Opening | Phase::Registered) => {
                 self.phase = Phase::Apart;
                 vec![Effect::Close, Effect::BeginAfter(self.back_off.grow())]
             }
-            // Later session messages only say that the node, the managers or the keys changed;
-            // whatever else comes belongs to a session that is over.
+            // Later session messages only bring news (`news.rs`); whatever else comes belongs to a
+            // session that is over.
             (
                 Input::Begin
                 | Input::Described(_)
                 | Input::Received(_)
-                | Input::Heard(_)
-                | Input::HeartbeatDue
                 | Input::Assigned(_)
                 | Input::Failed,
                 _,
@@ -133,7 +123,7 @@ impl Sessions {
         self.results_in.clear();
         vec![
             Effect::Register(id.clone()),
-            Effect::Heartbeat,
+            Effect::KeepAlive(id.clone()),
             Effect::OpenAssignments(id),
             Effect::DescribeLater,
         ]

@@ -2,19 +2,30 @@
 //! of that fails. When to do what is decided in `logic.rs`.
 
 mod logic;
+mod news;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::{Future, pending},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, fut::wrap_future};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use protocol::wire;
 use rand::{Rng, rngs::StdRng};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{
     Apply, AwaitResumption, Registered, Shared,
+    heartbeats::{ANSWER_TIMEOUT, beat},
     port::{Manager, ManagerError, Messages},
     reporter::{Connected, Disconnected},
     work::Work,
@@ -22,19 +33,19 @@ use super::{
 use crate::{supervised, supervision::Life};
 
 use logic::{Effect, Input, Sessions};
+use news::Heard;
 
-/// How long a manager may take to register the node, or to answer a heartbeat.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the machine is asked whether it has changed.
 const DESCRIBE_EVERY: Duration = Duration::from_secs(20);
-/// When a manager does not say how often it wants to hear from us.
-const HEARTBEAT_PERIOD: Duration = Duration::from_secs(5);
 
 /// The actor.
 pub(super) struct Session {
     shared: Rc<Shared>,
     random: StdRng,
     sessions: Sessions,
+    heard: Heard,
+    /// What managers are to know of the node's certificate; what was looked at is marked as seen.
+    tls_info: watch::Receiver<wire::NodeTlsInfo>,
     /// Counts sessions, so that news of one that is over is known as such.
     ordinal: u64,
     /// What is done before a session is open: waiting, describing, opening.
@@ -47,10 +58,9 @@ supervised!(Session, mailbox = 64);
 /// A session with one manager. Dropping it ends every part of it.
 struct Open {
     manager: Arc<dyn Manager>,
-    id: String,
     /// Reads session messages.
     receiving: Option<Work>,
-    /// Sends a heartbeat, or waits for the time to do so.
+    /// Sends heartbeats.
     beating: Option<Work>,
     /// Reads assignments, or waits until the agent has taken them.
     assigning: Option<Work>,
@@ -62,8 +72,17 @@ struct Open {
 impl Session {
     pub(super) fn new(shared: Rc<Shared>, life: Life) -> Self {
         let random = shared.environment.entropy.fork("agent/session", life.0);
-        let sessions = Sessions::new();
-        Self { shared, random, sessions, ordinal: 0, preparing: None, open: None }
+        let tls_info = shared.ports.tls_info.clone();
+        Self {
+            tls_info,
+            shared,
+            random,
+            sessions: Sessions::new(),
+            heard: Heard::default(),
+            ordinal: 0,
+            preparing: None,
+            open: None,
+        }
     }
 }
 
@@ -136,24 +155,25 @@ impl Session {
                 self.preparing = Some(Work::begin(ctx, described, Self::described));
             }
             Effect::DescribeLater => {
-                let described = self.describe();
+                let mut tls_info = self.tls_info.clone();
                 let later = async move {
-                    sleep(DESCRIBE_EVERY).await;
-                    described.await
+                    let changed = async {
+                        if tls_info.changed().await.is_err() {
+                            pending::<()>().await;
+                        }
+                    };
+                    timeout(DESCRIBE_EVERY, changed).await.ok();
                 };
-                let work = Work::begin(ctx, later, Self::described);
+                let work = Work::begin(ctx, later, |session: &mut Self, (), ctx| {
+                    let described = session.describe();
+                    let work = Work::begin(ctx, described, Self::described);
+                    session.opened().describing = Some(work);
+                });
                 self.opened().describing = Some(work);
             }
             Effect::Open(request) => self.begin_open(*request, ctx),
             Effect::Register(id) => self.register(id, ctx),
-            Effect::Heartbeat => self.heartbeat(ctx),
-            Effect::HeartbeatAfter(period) => {
-                let wait = sleep(period);
-                let work = Work::begin(ctx, wait, |session: &mut Self, (), ctx| {
-                    session.step(Input::HeartbeatDue, ctx);
-                });
-                self.opened().beating = Some(work);
-            }
+            Effect::KeepAlive(id) => self.keep_alive(id, ctx),
             Effect::OpenAssignments(session_id) => {
                 let open = self.opened();
                 let request = wire::AssignmentsRequest { session_id };
@@ -178,11 +198,14 @@ impl Session {
         self.open.as_mut().expect("only an open session asks for this")
     }
 
-    fn describe(&self) -> impl Future<Output = Option<Box<wire::NodeDescription>>> + use<> {
+    fn describe(&mut self) -> impl Future<Output = Option<Box<wire::NodeDescription>>> + use<> {
         let executor = self.shared.ports.executor.clone();
+        let tls_info = Some(self.tls_info.borrow_and_update().clone());
         async move {
             match timeout(ANSWER_TIMEOUT, executor.describe()).await {
-                Ok(Ok(description)) => Some(Box::new(description)),
+                Ok(Ok(description)) => {
+                    Some(Box::new(wire::NodeDescription { tls_info, ..description }))
+                }
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the machine does not say what it offers");
                     None
@@ -214,7 +237,6 @@ impl Session {
                     session.ordinal += 1;
                     session.open = Some(Open {
                         manager,
-                        id: first.session_id.clone(),
                         receiving: None,
                         beating: None,
                         assigning: None,
@@ -222,7 +244,8 @@ impl Session {
                         describing: None,
                     });
                     session.receive(messages, ctx);
-                    session.step(Input::Received(first.session_id), ctx);
+                    let id = session.hear(first);
+                    session.step(Input::Received(id), ctx);
                 }
                 Err(error) => session.fail(&error, ctx),
             }));
@@ -241,7 +264,8 @@ impl Session {
                 |session: &mut Self, (message, messages), ctx| match message {
                     Ok(message) => {
                         session.receive(messages, ctx);
-                        session.step(Input::Received(message.session_id), ctx);
+                        let id = session.hear(message);
+                        session.step(Input::Received(id), ctx);
                     }
                     Err(error) => session.fail(&error, ctx),
                 },
@@ -271,21 +295,23 @@ impl Session {
         }
     }
 
-    fn heartbeat(&mut self, ctx: &mut Context<Self>) {
-        let open = self.opened();
-        let sent = open.manager.heartbeat(wire::HeartbeatRequest { session_id: open.id.clone() });
-        let answered = async move {
-            let answer = timeout(ANSWER_TIMEOUT, sent).await;
-            answer.unwrap_or_else(|_| Err(timed_out("heartbeat timed out")))
-        };
-        let work = Work::begin(ctx, answered, |session: &mut Self, answer, ctx| match answer {
-            Ok(response) => {
-                let period = response.period.and_then(|period| period.try_into().ok());
-                session.step(Input::Heard(period.unwrap_or(HEARTBEAT_PERIOD)), ctx);
-            }
-            Err(error) => session.fail(&error, ctx),
+    fn keep_alive(&mut self, id: String, ctx: &mut Context<Self>) {
+        let managers = self.shared.ports.managers.clone();
+        let manager = self.opened().manager.clone();
+        let beating = managers.aside(Box::new(move || beat(manager, id).boxed_local()));
+        let work = Work::begin(ctx, beating, |session: &mut Self, error, ctx| {
+            session.fail(&error, ctx);
         });
         self.opened().beating = Some(work);
+    }
+
+    /// Hands on what is news in a session message, and returns the session's id.
+    fn hear(&mut self, message: wire::SessionMessage) -> String {
+        let id = message.session_id.clone();
+        for news in self.heard.take(message) {
+            self.shared.ports.managers.hear(news);
+        }
+        id
     }
 
     fn read_assignments(&mut self, ctx: &mut Context<Self>) {

@@ -49,14 +49,11 @@ fn a_session_is_described_opened_and_then_kept_alive() {
     assert_eq!(opened, [request(Some("one"), "")]);
     let all = [
         Effect::Register("s1".to_owned()),
-        Effect::Heartbeat,
+        Effect::KeepAlive("s1".to_owned()),
         Effect::OpenAssignments("s1".to_owned()),
         Effect::DescribeLater,
     ];
     assert_eq!(sessions.step(received("s1")), all);
-    let period = Duration::from_secs(5);
-    assert_eq!(sessions.step(Input::Heard(period)), [Effect::HeartbeatAfter(period)]);
-    assert_eq!(sessions.step(Input::HeartbeatDue), [Effect::Heartbeat]);
 }
 
 #[test]
@@ -147,8 +144,6 @@ fn what_belongs_to_a_session_that_is_over_is_ignored() {
     for late in [
         Input::Failed,
         received("s1"),
-        Input::Heard(Duration::from_secs(5)),
-        Input::HeartbeatDue,
         Input::Described(None),
         Input::Assigned(assignments(Type::Complete, "", "1")),
     ] {

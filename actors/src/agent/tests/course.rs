@@ -11,7 +11,7 @@ use tokio::{task::LocalSet, time::sleep};
 use super::manager::{Node, task};
 use crate::{
     agent::{
-        port::ExecutorError,
+        port::{ExecutorError, News},
         simulated::{Machine, MemoryDatabase},
     },
     supervision::Tree,
@@ -183,6 +183,17 @@ fn a_manager_that_was_away_hears_everything_when_it_is_back() {
 }
 
 #[test]
+fn what_a_manager_says_beside_the_tasks_is_passed_on() {
+    simulate(async || {
+        let node = Node::default();
+        let _tree = node.boot();
+        node.until("registered", |node| node.manager.heartbeats() > 0).await;
+        let root = News::Root("root".into());
+        assert_eq!(node.manager.heard(), [News::Managers(Vec::new()), root]);
+    });
+}
+
+#[test]
 fn heartbeats_keep_their_period() {
     simulate(async || {
         let node = Node::default();
@@ -190,6 +201,20 @@ fn heartbeats_keep_their_period() {
         node.until("registered", |node| node.manager.heartbeats() > 0).await;
         sleep(Duration::from_secs(26)).await;
         assert_eq!(node.manager.heartbeats(), 6);
+    });
+}
+
+#[test]
+fn a_manager_that_asks_for_no_pause_does_not_get_its_way() {
+    simulate(async || {
+        for seconds in [0, -1] {
+            let node = Node::default();
+            node.manager.beat_every(seconds);
+            let _tree = node.boot();
+            node.until("registered", |node| node.manager.heartbeats() > 0).await;
+            sleep(Duration::from_secs(1)).await;
+            assert!(node.manager.heartbeats() <= 22, "{} in a second", node.manager.heartbeats());
+        }
     });
 }
 
@@ -207,7 +232,47 @@ fn a_changed_machine_opens_a_new_session_within_twenty_seconds() {
         sleep(Duration::from_secs(21)).await;
         let sessions = node.manager.sessions();
         assert_eq!(sessions.len(), 2);
+        let tls_info = Some(wire::NodeTlsInfo::default());
+        let larger = wire::NodeDescription { tls_info, ..larger };
         assert_eq!((&sessions[1].description, &*sessions[1].session_id), (&Some(larger), "s1"));
+    });
+}
+
+/// A root rotation goes on once every node has said who issued its certificate.
+#[test]
+fn a_changed_certificate_is_told_at_once() {
+    simulate(async || {
+        let node = Node::default();
+        let _tree = node.boot();
+        node.until("registered", |node| node.manager.heartbeats() > 0).await;
+        let renewed = wire::NodeTlsInfo { cert_issuer_subject: "new".into(), ..Default::default() };
+        node.tls_info.send_replace(renewed.clone());
+        sleep(Duration::from_secs(1)).await;
+        let told: Vec<_> = node
+            .manager
+            .sessions()
+            .into_iter()
+            .map(|asked| asked.description.unwrap().tls_info)
+            .collect();
+        assert_eq!(told, [Some(wire::NodeTlsInfo::default()), Some(renewed)]);
+    });
+}
+
+#[test]
+fn a_machine_that_cannot_describe_itself_is_asked_every_twenty_seconds() {
+    simulate(async || {
+        let node = Node::default();
+        let _tree = node.boot();
+        node.until("registered", |node| node.manager.heartbeats() > 0).await;
+        node.machine.be_mute();
+        node.tls_info.send_replace(wire::NodeTlsInfo {
+            cert_issuer_subject: "new".into(),
+            ..Default::default()
+        });
+        sleep(Duration::from_secs(70)).await;
+        let looks = node.machine.looks();
+        assert!((4..=6).contains(&looks), "{looks} looks in seventy seconds");
+        assert_eq!(node.manager.sessions().len(), 1);
     });
 }
 

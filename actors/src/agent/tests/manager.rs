@@ -4,7 +4,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     agent::{
         Ports,
-        port::{Answer, Manager, ManagerError, Managers, Messages},
+        port::{Answer, Manager, ManagerError, Managers, Messages, News},
         simulated::{Machine, MemoryDatabase},
         start,
     },
@@ -45,6 +45,9 @@ struct Inner {
     cut: Notify,
     sessions: watch::Sender<Vec<wire::SessionRequest>>,
     heartbeats: AtomicU32,
+    /// How often it wants to hear from a node.
+    period_seconds: AtomicI64,
+    heard: watch::Sender<Vec<News>>,
 }
 
 impl Default for Scripted {
@@ -56,6 +59,8 @@ impl Default for Scripted {
             cut: Notify::new(),
             sessions: watch::Sender::default(),
             heartbeats: AtomicU32::new(0),
+            period_seconds: AtomicI64::new(5),
+            heard: watch::Sender::default(),
         }))
     }
 }
@@ -92,8 +97,17 @@ impl Scripted {
         self.0.sessions.borrow().clone()
     }
 
+    pub(super) fn beat_every(&self, seconds: i64) {
+        self.0.period_seconds.store(seconds, Ordering::Relaxed);
+    }
+
     pub(super) fn heartbeats(&self) -> u32 {
         self.0.heartbeats.load(Ordering::Relaxed)
+    }
+
+    /// What the agent has passed on.
+    pub(super) fn heard(&self) -> Vec<News> {
+        self.0.heard.borrow().clone()
     }
 
     fn check(&self) -> Result<(), ManagerError> {
@@ -113,6 +127,10 @@ impl Managers for Scripted {
         let manager = self.clone();
         Box::pin(async move { manager.check().map(|()| Arc::new(manager) as Arc<dyn Manager>) })
     }
+
+    fn hear(&self, news: News) {
+        self.0.heard.send_modify(|heard| heard.push(news));
+    }
 }
 
 impl Manager for Scripted {
@@ -120,14 +138,16 @@ impl Manager for Scripted {
         let kept = request.session_id.clone();
         let session_id = if kept.is_empty() { "s1".to_owned() } else { kept };
         self.0.sessions.send_modify(|sessions| sessions.push(request));
-        let first = wire::SessionMessage { session_id, ..wire::SessionMessage::default() };
+        let root_ca = "root".into();
+        let first = wire::SessionMessage { session_id, root_ca, ..wire::SessionMessage::default() };
         let first = stream::iter([self.check().map(|()| first)]);
         Box::pin(first.chain(stream::once(self.clone().left())))
     }
 
     fn heartbeat(&self, _: wire::HeartbeatRequest) -> Answer<wire::HeartbeatResponse> {
         self.0.heartbeats.fetch_add(1, Ordering::Relaxed);
-        let period = Some(prost_types::Duration { seconds: 5, nanos: 0 });
+        let seconds = self.0.period_seconds.load(Ordering::Relaxed);
+        let period = Some(prost_types::Duration { seconds, nanos: 0 });
         let answer = self.check().map(|()| wire::HeartbeatResponse { period });
         Box::pin(async { answer })
     }
@@ -178,6 +198,7 @@ pub(super) struct Node {
     pub(super) manager: Scripted,
     pub(super) machine: Machine,
     pub(super) database: MemoryDatabase,
+    pub(super) tls_info: watch::Sender<wire::NodeTlsInfo>,
     pub(super) census: Census,
 }
 
@@ -190,6 +211,7 @@ impl Node {
             managers: Rc::new(self.manager.clone()),
             executor: Rc::new(self.machine.clone()),
             database: Rc::new(self.database.clone()),
+            tls_info: self.tls_info.subscribe(),
         };
         let environment = Environment { clock: Arc::new(Fixed), entropy: Entropy::new(1) };
         start(&tree, self.census.clone(), ports, environment);

@@ -1,6 +1,7 @@
 //! What every certificate of a cluster contains, and how long it is valid
 //! (`cluster-security-dispatch` §1).
 
+pub mod access;
 pub(super) mod answers;
 pub mod calls;
 
@@ -21,8 +22,9 @@ pub const AUTHORITY_NAME: &str = "swarm-ca";
 /// How long a node certificate is valid when the cluster does not say: ninety days.
 pub const NODE_EXPIRY_DEFAULT: Duration = Duration::from_secs(2160 * 60 * 60);
 
-/// Below this a configured validity is taken for a mistake.
-pub const NODE_EXPIRY_MIN: Duration = Duration::from_secs(60 * 60);
+/// The shortest validity that a cluster may ask for; SwarmKit's is an hour. Below it a stored one is
+/// taken for a mistake.
+pub const NODE_EXPIRY_MIN: Duration = Duration::from_secs(30 * 60);
 
 /// How long a root certificate is valid: twenty years of 365 days.
 const ROOT_EXPIRY_SECONDS: i64 = 630_720_000;
@@ -30,7 +32,8 @@ const ROOT_EXPIRY_SECONDS: i64 = 630_720_000;
 /// How far a new root certificate is dated back, for machines whose clocks are behind.
 const ROOT_BACKDATE_SECONDS: i64 = 5 * 60;
 
-/// How far a new node certificate is dated back; its end is later by as much.
+/// How far a new node certificate is dated back, for machines whose clocks are behind; its end is
+/// later by as much.
 const NODE_BACKDATE_SECONDS: i64 = 60 * 60;
 
 /// The moments between which a certificate is valid; whole seconds.
@@ -84,17 +87,28 @@ pub fn root_window(now: &Timestamp) -> Window {
 }
 
 /// Returns when a node certificate made now is valid, for a validity of `expiry`.
+///
+/// It is never dated back by more than that: half of its life would be over when it begins, and a
+/// node would renew it at once, again and again.
 pub fn node_window(now: &Timestamp, expiry: Duration) -> Window {
-    let not_before_seconds = nearest_minute(now) - NODE_BACKDATE_SECONDS;
     let expiry_seconds = i64::try_from(expiry.as_secs()).unwrap_or(ROOT_EXPIRY_SECONDS);
-    let not_after_seconds = not_before_seconds
-        .saturating_add(expiry_seconds.min(ROOT_EXPIRY_SECONDS))
-        .saturating_add(NODE_BACKDATE_SECONDS);
-    Window { not_before_seconds, not_after_seconds }
+    let expiry_seconds = expiry_seconds.min(ROOT_EXPIRY_SECONDS);
+    let made_seconds = nearest_minute(now);
+    Window {
+        not_before_seconds: made_seconds - expiry_seconds.min(NODE_BACKDATE_SECONDS),
+        not_after_seconds: made_seconds.saturating_add(expiry_seconds),
+    }
+}
+
+/// Returns when a node certificate was made, to half a minute: the other way round.
+fn made_seconds(window: Window) -> i64 {
+    let Window { not_before_seconds, not_after_seconds } = window;
+    let seconds = not_after_seconds.saturating_sub(not_before_seconds);
+    not_before_seconds.saturating_add(NODE_BACKDATE_SECONDS.min(seconds / 2))
 }
 
 /// Returns how long node certificates are to be valid: what the cluster says, unless it says
-/// nothing or less than an hour.
+/// nothing or less than the shortest there is.
 pub fn node_expiry(configured: Option<&prost_types::Duration>) -> Duration {
     configured
         .and_then(|configured| Duration::try_from(*configured).ok())
@@ -145,10 +159,15 @@ pub fn renewal_seconds(window: Window, random: &mut impl Rng) -> i64 {
 /// The longest and shortest wait before a renewal is tried again.
 const BACKOFF_MAX: Duration = Duration::from_secs(60 * 60);
 const BACKOFF_STEP: Duration = Duration::from_secs(5);
+/// The longest once the certificate has ended: until it is renewed the node can do nothing.
+const BACKOFF_ENDED_MAX: Duration = Duration::from_secs(60);
 
-/// How long to wait after so many renewals that failed in a row: drawn below a bound that doubles.
-pub fn renewal_backoff(failures: u32, random: &mut impl Rng) -> Duration {
+/// How long to wait after so many renewals that failed in a row, of a certificate that ends in so
+/// many seconds: drawn below a bound that doubles, and not for longer than it is valid.
+pub fn renewal_backoff(failures: u32, left_seconds: i64, random: &mut impl Rng) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    let bound = BACKOFF_STEP.saturating_mul(factor).saturating_add(BACKOFF_STEP).min(BACKOFF_MAX);
-    random.gen_range(Duration::ZERO..bound)
+    let bound = BACKOFF_STEP.saturating_mul(factor).saturating_add(BACKOFF_STEP);
+    let left = Duration::from_secs(u64::try_from(left_seconds).unwrap_or_default());
+    let max = left.clamp(BACKOFF_ENDED_MAX, BACKOFF_MAX);
+    random.gen_range(Duration::ZERO..bound.min(max))
 }

@@ -3,6 +3,7 @@
 use prost_types::Timestamp;
 use protocol::{
     objects::{Cluster, Node},
+    token::{JoinToken, RootDigest},
     wire::{
         self, IssuanceStatus, IssueNodeCertificateRequest, JoinTokens,
         NodeCertificateStatusRequest, NodeRole,
@@ -13,8 +14,8 @@ use protocol::{
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
-    ca::logic::calls::{self, Caller},
-    control::Error,
+    ca::logic::{access::Caller, calls},
+    control::{Error, logic::cluster::update, validate::ValidCluster},
     store::{Transaction, View},
 };
 
@@ -49,6 +50,10 @@ pub(super) fn view() -> View {
     sealed(head, 1)
 }
 
+fn node(id: &str) -> Caller {
+    Caller::Node { id: id.into(), role: NodeRole::Worker }
+}
+
 fn request(token: &str) -> IssueNodeCertificateRequest {
     IssueNodeCertificateRequest {
         csr: "csr".into(),
@@ -76,13 +81,13 @@ fn a_node_renews_in_the_role_that_it_has() {
     for (id, role) in [("m", NodeRole::Manager), ("w", NodeRole::Worker)] {
         // The token does not count.
         let asks = request("token-m");
-        let node = issued(&Caller::Node(id.into()), &asks).expect("asked");
+        let node = issued(&node(id), &asks).expect("asked");
         assert_eq!(node.id.as_str(), id);
         assert_eq!(state(&node), State::Renew);
         assert_eq!((&*node.certificate.csr, &*node.certificate.cn), (&b"csr"[..], id));
         assert_eq!(node.certificate.role(), role);
     }
-    let gone = issued(&Caller::Node("gone".into()), &request(""));
+    let gone = issued(&node("gone"), &request(""));
     let text = "node gone not found when attempting to renew certificate";
     assert!(matches!(gone, Err(Error::NotFound(found)) if found == text));
 }
@@ -103,6 +108,21 @@ fn a_token_says_what_a_new_node_is() {
 }
 
 #[test]
+fn whoever_asks_again_is_one_node() {
+    let (view, tokens) = with_tokens();
+    let mut head = Transaction::begin(&view);
+    let random = &mut StdRng::seed_from_u64(3);
+    let token = tokens.worker;
+    let mut ask = |csr: &'static str| {
+        let request = IssueNodeCertificateRequest { csr: csr.into(), ..request(&token) };
+        calls::issue(&mut head, &Caller::Stranger, &request, random).expect("let in").node_id
+    };
+    let first = ask("one");
+    assert_eq!(ask("one"), first, "its first answer got lost");
+    assert_ne!(ask("other"), first);
+}
+
+#[test]
 fn nobody_else_is_let_in() {
     for token in ["", "token", "token-", "token-x", "token-mm", "TOKEN-M"] {
         let refused = issued(&Caller::Stranger, &request(token));
@@ -113,17 +133,69 @@ fn nobody_else_is_let_in() {
         );
     }
     let empty = IssueNodeCertificateRequest { csr: "".into(), ..request("token-m") };
-    for caller in [Caller::Stranger, Caller::Node("m".into())] {
+    for caller in [Caller::Stranger, node("m")] {
         let refused = issued(&caller, &empty);
         assert!(matches!(refused, Err(Error::InvalidArgument(text)) if text == "InvalidArgument"));
     }
+}
+
+/// A cluster with tokens as they are made, and what they are.
+fn with_tokens() -> (View, JoinTokens) {
+    let mut random = StdRng::seed_from_u64(3);
+    let mut token = || JoinToken::generate(RootDigest([7; 32]), &mut random).to_string();
+    let tokens = JoinTokens { worker: token(), manager: token() };
+    let mut head = Transaction::begin(&view());
+    let cluster = head.default_cluster().expect("there").as_ref().clone();
+    let root_ca = wire::RootCa { join_tokens: Some(tokens.clone()), ..(*cluster.root_ca).clone() };
+    head.update(Cluster { root_ca: root_ca.into(), ..cluster }).expect("updated");
+    (sealed(head, 2), tokens)
+}
+
+/// The role that a token gives whoever brings it.
+fn joins(view: &View, token: &str) -> Option<i32> {
+    let mut head = Transaction::begin(view);
+    let random = &mut StdRng::seed_from_u64(1);
+    let answer = calls::issue(&mut head, &Caller::Stranger, &request(token), random).ok()?;
+    Some(head.node(&answer.node_id.as_str().into()).expect("it has an object").role)
+}
+
+#[test]
+fn a_token_that_was_rotated_lets_nobody_join_any_more() {
+    let (view, old) = with_tokens();
+    let (worker, manager) = (i32::from(NodeRole::Worker), i32::from(NodeRole::Manager));
+    for (of_workers, of_managers) in [(true, false), (false, true), (true, true)] {
+        let rotation = wire::KeyRotation {
+            worker_join_token: of_workers,
+            manager_join_token: of_managers,
+            manager_unlock_key: false,
+        };
+        let cluster = view.default_cluster().expect("there");
+        let spec = ValidCluster::try_from(Some((*cluster.spec).clone())).expect("valid");
+        let mut head = Transaction::begin(&view);
+        let random = &mut StdRng::seed_from_u64(2);
+        let (version, now) = (cluster.meta.version, Timestamp::default());
+        update(&mut head, cluster.id.as_str(), version, spec, rotation, now, random)
+            .expect("rotated");
+        let view = sealed(head, 3);
+        let root = &view.default_cluster().expect("there").root_ca;
+        let new = root.join_tokens.clone().expect("tokens");
+        assert_eq!(joins(&view, &old.worker), (!of_workers).then_some(worker));
+        assert_eq!(joins(&view, &old.manager), (!of_managers).then_some(manager));
+        assert_eq!(joins(&view, &new.worker), Some(worker));
+        assert_eq!(joins(&view, &new.manager), Some(manager));
+        for (old, new) in [(&old.worker, &new.worker), (&old.manager, &new.manager)] {
+            let token = |text: &str| text.parse::<JoinToken>().expect("a token");
+            assert_eq!(token(old).digest, token(new).digest, "the root is the same");
+        }
+    }
+    assert_eq!(joins(&view, &old.worker), Some(worker), "before");
 }
 
 #[test]
 fn a_request_has_a_bound() {
     let sized =
         |bytes| IssueNodeCertificateRequest { csr: vec![b'x'; bytes].into(), ..request("") };
-    let caller = Caller::Node("w".into());
+    let caller = node("w");
     issued(&caller, &sized(64 << 10)).expect("taken");
     let refused = issued(&caller, &sized((64 << 10) + 1));
     let expected = "the signing request has 65537 bytes, and at most 65536 are taken";

@@ -3,14 +3,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 use protocol::{
-    objects::Node,
+    objects::{Cluster, Node},
     wire::{self, Certificate, IssuanceStatus, NodeRole, issuance_status::State, node_spec},
 };
 use tokio::{task::LocalSet, time::sleep};
@@ -31,11 +31,14 @@ use crate::{
 struct Hand {
     is_gone: AtomicBool,
     asked: AtomicUsize,
+    /// How long the last certificate was to be valid.
+    expiry_seconds: AtomicU64,
 }
 
 impl Signer for Hand {
     fn sign(&self, request: &Request<'_>) -> Result<Bytes, Error> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        self.expiry_seconds.store(request.expiry.as_secs(), Ordering::Relaxed);
         if self.is_gone.load(Ordering::Relaxed) {
             return Err(Error::Unready("no key".to_owned()));
         }
@@ -170,23 +173,70 @@ fn the_newest_request_is_answered() {
     });
 }
 
-/// The same request again, of a node that has become something else.
+/// As the role manager does it: the request stays what it was.
+async fn becomes(store: &Store, role: NodeRole) {
+    write(store, move |head| {
+        let node = head.node(&"w".into()).expect("there").as_ref().clone();
+        head.update(Node { role: role.into(), ..node }).expect("updated");
+    })
+    .await;
+}
+
 #[test]
 fn no_certificate_says_what_a_node_was() {
-    run(Duration::from_millis(500), async |store, _| {
-        let becomes_manager = |head: &mut Transaction| {
-            let node = head.node(&"w".into()).expect("there").as_ref().clone();
-            let role = NodeRole::Manager.into();
-            let certificate = Certificate { role, ..(*node.certificate).clone() };
-            head.update(Node { role, certificate: certificate.into(), ..node }).expect("updated");
-        };
-        tokio::join!(ask(store, "w", "one", State::Renew), async {
-            sleep(Duration::from_millis(300)).await;
-            write(store, becomes_manager).await;
-        });
-        sleep(Duration::from_secs(5)).await;
-        let issued = (State::Issued, "w Manager one".to_owned(), String::new());
-        assert_eq!(certificate(store, "w"), issued);
+    for (was, is, text) in [
+        (NodeRole::Worker, NodeRole::Manager, "w Manager one"),
+        (NodeRole::Manager, NodeRole::Worker, "w Worker one"),
+    ] {
+        // Changed before it is signed for, and between the signature and its transaction.
+        for changed_after in [0, 300] {
+            run(Duration::from_millis(500), async |store, hand| {
+                becomes(store, was).await;
+                hand.is_gone.store(changed_after == 0, Ordering::Relaxed);
+                tokio::join!(ask(store, "w", "one", State::Renew), async {
+                    sleep(Duration::from_millis(changed_after)).await;
+                    becomes(store, is).await;
+                });
+                hand.is_gone.store(false, Ordering::Relaxed);
+                sleep(Duration::from_secs(15)).await;
+                let issued = (State::Issued, text.to_owned(), String::new());
+                assert_eq!(certificate(store, "w"), issued, "{was:?} {changed_after}");
+                let view = store.view();
+                let written = view.node(&"w".into()).expect("there").certificate.role();
+                assert_eq!(written, is, "{changed_after}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_changed_validity_counts_from_the_next_signature() {
+    run(Duration::ZERO, async |store, hand| {
+        let day = 24 * 3600;
+        let default = 90 * day;
+        for (stored, expected) in [
+            (None, default),
+            (Some(2 * day), 2 * day),
+            (Some(30 * 60), 30 * 60),
+            (Some(30 * 60 - 1), default),
+            (Some(3 * day), 3 * day),
+        ] {
+            let seconds = stored.map(u64::cast_signed);
+            write(store, move |head| {
+                let cluster = head.default_cluster().expect("there").as_ref().clone();
+                let node_cert_expiry =
+                    seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+                let ca_config = Some(wire::CaConfig { node_cert_expiry, ..Default::default() });
+                let spec = wire::ClusterSpec { ca_config, ..(*cluster.spec).clone() };
+                head.update(Cluster { spec: spec.into(), ..cluster }).expect("updated");
+            })
+            .await;
+            // At once, by the same authority: SwarmKit's would keep what it began with.
+            ask(store, "w", "one", State::Renew).await;
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(certificate(store, "w").0, State::Issued);
+            assert_eq!(hand.expiry_seconds.load(Ordering::Relaxed), expected, "{stored:?}");
+        }
     });
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use prost_types::Timestamp;
 use protocol::{
     id::ClusterId,
     objects::Cluster,
@@ -11,6 +12,7 @@ use protocol::{
 };
 use rand::{CryptoRng, RngCore};
 
+use super::node;
 use crate::{
     control::{Error, validate::ValidCluster},
     store::{Transaction, View},
@@ -65,6 +67,8 @@ pub fn shown(cluster: &Cluster) -> wire::Cluster {
 /// Replaces the spec of a cluster that was read at `version`; `rotation` says which tokens and keys
 /// to make anew.
 ///
+/// `now` drops what is long past of the certificates that are not let in.
+///
 /// Moving to another root certificate, signing through external CAs and locking the managers are not
 /// offered, and refused, so that nobody believes that they have happened.
 pub fn update(
@@ -73,6 +77,7 @@ pub fn update(
     version: u64,
     valid: ValidCluster,
     rotation: KeyRotation,
+    now: Timestamp,
     random: &mut (impl RngCore + CryptoRng),
 ) -> Result<(), Error> {
     let stored = get(transaction, id)?.clone();
@@ -93,6 +98,7 @@ pub fn update(
     let mut cluster = Cluster::clone(&stored);
     cluster.meta.version = version;
     cluster.spec = Arc::new(spec);
+    node::drop_expired(&mut Arc::make_mut(&mut cluster.rest).blacklisted_certificates, now);
     cluster.root_ca = Arc::new(RootCa { join_tokens: Some(tokens), ..(*stored.root_ca).clone() });
     Ok(transaction.update(cluster)?)
 }

@@ -1,7 +1,7 @@
 //! Nodes: what answers show of them, what users may change, and how one is removed
 //! (validation.md §5).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use prost_types::Timestamp;
 use protocol::{
@@ -11,6 +11,7 @@ use protocol::{
 };
 
 use crate::{
+    ca::logic::node_expiry,
     control::Error,
     store::{Transaction, View},
 };
@@ -19,7 +20,7 @@ use crate::{
 const FORGET_AFTER_SECONDS: i64 = 7 * 24 * 60 * 60;
 
 /// Managers as raft knows them, by node.
-pub type Managers = std::collections::BTreeMap<NodeId, wire::ManagerStatus>;
+pub type Managers = BTreeMap<NodeId, wire::ManagerStatus>;
 
 /// Returns a node by its id.
 pub fn get<'a>(view: &'a View, id: &str) -> Result<&'a Arc<Node>, Error> {
@@ -55,15 +56,19 @@ pub fn update(
     Ok(transaction.update(node)?)
 }
 
+/// Whoever has no vote in the raft group, as a member that still learns, can be spared by it.
 fn check_demotion(view: &View, node: &Node, managers: &Managers) -> Result<(), Error> {
-    let manager = NodeRole::Manager as i32;
-    if view.nodes().filter(|other| other.role == manager).count() == 1 && node.role == manager {
+    let manager = NodeRole::Manager;
+    let acting = view.nodes().filter(|other| other.role == i32::from(manager)).count();
+    let stays = |other: &Arc<Node>| other.id != node.id && other.spec.desired_role() == manager;
+    // Those that are demoted already do not count, although they may be managers yet.
+    let is_last = acting == 1 && node.role == i32::from(manager);
+    if is_last || !view.nodes().any(stays) {
         let text = "attempting to demote the last manager of the swarm";
         return Err(Error::FailedPrecondition(text.to_owned()));
     }
     if !managers.contains_key(&node.id) {
-        let text = "can't find manager in raft memberlist";
-        return Err(Error::NotFound(text.to_owned()));
+        return Ok(());
     }
     let reachable = wire::raft_member_status::Reachability::Reachable as i32;
     let left = managers.iter().filter(|(id, status)| {
@@ -101,17 +106,34 @@ pub fn remove(
     }
     if let Some(cluster) = transaction.default_cluster().cloned() {
         let expiry = expires(&node.certificate.certificate);
+        let expiry = expiry.unwrap_or_else(|| latest_expiry(&cluster, now));
         transaction.update(blacklist(&cluster, id, expiry, now))?;
     }
     Ok(transaction.remove(Kind::Node, node.id.as_id())?)
 }
 
-fn blacklist(cluster: &Cluster, id: &str, expiry: Option<Timestamp>, now: Timestamp) -> Cluster {
+/// When the newest certificate ends that a node of which none is known may have.
+fn latest_expiry(cluster: &Cluster, now: Timestamp) -> Timestamp {
+    let valid = cluster.spec.ca_config.as_ref().and_then(|ca| ca.node_cert_expiry.as_ref());
+    let valid_seconds = i64::try_from(node_expiry(valid).as_secs()).unwrap_or(i64::MAX);
+    Timestamp { seconds: now.seconds.saturating_add(valid_seconds), nanos: 0 }
+}
+
+fn blacklist(cluster: &Cluster, id: &str, expiry: Timestamp, now: Timestamp) -> Cluster {
     let mut rest = (*cluster.rest).clone();
+    drop_expired(&mut rest.blacklisted_certificates, now);
+    rest.blacklisted_certificates
+        .insert(id.to_owned(), BlacklistedCertificate { expiry: Some(expiry) });
+    Cluster { rest: Arc::new(rest), ..cluster.clone() }
+}
+
+/// Forgets certificates that ended so long ago that nobody can take them for valid.
+pub(super) fn drop_expired(
+    blacklisted: &mut BTreeMap<String, BlacklistedCertificate>,
+    now: Timestamp,
+) {
     let expired = |entry: &BlacklistedCertificate| {
         entry.expiry.is_some_and(|expiry| expiry.seconds + FORGET_AFTER_SECONDS < now.seconds)
     };
-    rest.blacklisted_certificates.retain(|_, entry| !expired(entry));
-    rest.blacklisted_certificates.insert(id.to_owned(), BlacklistedCertificate { expiry });
-    Cluster { rest: Arc::new(rest), ..cluster.clone() }
+    blacklisted.retain(|_, entry| !expired(entry));
 }

@@ -1,17 +1,17 @@
 //! The settings of the cluster (validation.md §6).
 
-use prost_types::Duration;
+use prost_types::{Duration, Timestamp};
 use protocol::{
     objects::Cluster,
     token::{JoinToken, RootDigest},
     wire::{
-        self, CaConfig, ClusterSpec, DispatcherConfig, EncryptionConfig, EncryptionKey, JoinTokens,
-        KeyRotation, RootCa, RootRotation,
+        self, BlacklistedCertificate, CaConfig, ClusterSpec, DispatcherConfig, EncryptionConfig,
+        EncryptionKey, JoinTokens, KeyRotation, RootCa, RootRotation,
     },
 };
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::{View, named, refusal, write};
+use super::{NOW, View, named, refusal, write};
 use crate::control::{Error, logic::cluster, validate::ValidCluster};
 
 fn spec(change: impl FnOnce(&mut ClusterSpec)) -> ClusterSpec {
@@ -30,6 +30,12 @@ fn tokens() -> JoinTokens {
     JoinTokens { worker: token(), manager: token() }
 }
 
+/// The certificate of a removed node that ended so many days ago.
+fn ended(days: i64) -> BlacklistedCertificate {
+    let seconds = NOW.seconds - days * 24 * 60 * 60;
+    BlacklistedCertificate { expiry: Some(Timestamp { seconds, nanos: 0 }) }
+}
+
 /// A cluster whose root was given by its operator.
 pub(super) fn stored() -> View {
     let cluster = wire::Cluster {
@@ -45,6 +51,8 @@ pub(super) fn stored() -> View {
             root_rotation: Some(RootRotation { ca_key: "key".into(), ..Default::default() }),
             ..RootCa::default()
         }),
+        blacklisted_certificates: [("old".to_owned(), ended(8)), ("recent".to_owned(), ended(6))]
+            .into(),
         network_bootstrap_keys: vec![EncryptionKey::default()],
         unlock_keys: vec![EncryptionKey::default()],
         encryption_key_lamport_clock: 7,
@@ -63,7 +71,7 @@ pub(super) fn update(
     let valid = ValidCluster::try_from(Some(spec))?;
     let mut random = StdRng::seed_from_u64(2);
     write(view, |transaction| {
-        cluster::update(transaction, "c1", version, valid, rotation, &mut random)
+        cluster::update(transaction, "c1", version, valid, rotation, NOW, &mut random)
     })
 }
 
@@ -84,8 +92,10 @@ fn specs_are_checked() {
         check(authority(|config| config.node_cert_expiry = expiry), expected);
     };
     check(spec(|_| {}), "done");
-    expiry(3600, 0, "done");
-    expiry(3599, 999_999_999, "IA: minimum certificate expiry time is: 1h0m0s");
+    expiry(1800, 0, "done");
+    expiry(1799, 999_999_999, "IA: minimum certificate expiry time is: 30m0s");
+    expiry(0, 0, "IA: minimum certificate expiry time is: 30m0s");
+    expiry(-3600, 0, "IA: minimum certificate expiry time is: 30m0s");
     expiry(i64::MAX, 0, "IA: invalid argument");
     let heartbeat = |nanos, expected: &str| {
         let heartbeat_period = Some(Duration { seconds: 0, nanos });
@@ -177,6 +187,13 @@ fn no_key_is_ever_shown() {
     assert_eq!((shown.encryption_key_lamport_clock, shown.fips), (0, false));
     assert_eq!(shown.default_address_pool, ["10.0.0.0/8"]);
     assert_eq!((shown.subnet_size, shown.vxlanudp_port), (24, 4789));
+}
+
+#[test]
+fn an_update_forgets_certificates_that_ended_long_ago() {
+    let view = update(&stored(), 1, spec(|_| {}), KeyRotation::default()).unwrap();
+    let kept_out: Vec<_> = found(&view).rest.blacklisted_certificates.keys().collect();
+    assert_eq!(kept_out, ["recent"]);
 }
 
 #[test]

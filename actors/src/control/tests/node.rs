@@ -119,16 +119,28 @@ fn a_demotion_keeps_the_cluster_alive() {
     let three = cluster(&[(Manager, Ready), (Manager, Ready), (Manager, Ready)]);
     let last = "FP: attempting to demote the last manager of the swarm";
     check(update(&cluster(&[(Manager, Ready)]), "n1", 1, Worker, &managers(&[true])), last);
-    check(
-        update(&three, "n3", 1, Worker, &managers(&[true, true])),
-        "NF: can't find manager in raft memberlist",
-    );
+    // It learns, or was never a member.
+    check(update(&three, "n3", 1, Worker, &managers(&[true, true])), "done");
+    check(update(&three, "n3", 1, Worker, &managers(&[true, false])), "done");
     check(update(&three, "n3", 1, Worker, &managers(&[true, true, true])), "done");
     check(update(&three, "n3", 1, Worker, &managers(&[true, true, false])), "done");
     check(
         update(&three, "n2", 1, Worker, &managers(&[true, true, false])),
         "FP: can't remove member from the raft: this would result in a loss of quorum",
     );
+}
+
+#[test]
+fn one_manager_is_not_demoted_whatever_the_others_are_yet() {
+    let last = "FP: attempting to demote the last manager of the swarm";
+    let known = managers(&[true, true, true]);
+    let three = cluster(&[(Manager, Ready), (Manager, Ready), (Manager, Ready)]);
+    // Roles follow later: all three are managers still.
+    let two = update(&three, "n3", 1, Worker, &known).unwrap();
+    let one = update(&two, "n2", 1, Worker, &known).unwrap();
+    check(update(&one, "n1", 1, Worker, &known), last);
+    let back = update(&one, "n3", 2, Manager, &known).unwrap();
+    check(update(&back, "n1", 1, Worker, &known), "done");
 }
 
 #[test]
@@ -156,6 +168,17 @@ fn a_removed_node_is_kept_out() {
     assert_eq!(kept_out["n1"].expiry, Some(EXPIRY));
     let ids: Vec<_> = kept_out.keys().map(String::as_str).collect();
     assert_eq!(ids, ["endless", "n1", "remembered"]);
+    // Whoever has no certificate that can be read is kept out as long as one made now would last.
+    let unread = write(&cluster(&[(Worker, Down)]), |transaction| {
+        node::remove(transaction, "n1", false, &Managers::new(), |_| None, NOW)
+    });
+    let unread = unread.unwrap();
+    let kept_out = &unread.default_cluster().unwrap().rest.blacklisted_certificates;
+    let ninety_days = 90 * 24 * 60 * 60;
+    assert_eq!(
+        kept_out["n1"].expiry,
+        Some(Timestamp { seconds: NOW.seconds + ninety_days, nanos: 0 })
+    );
 }
 
 #[test]

@@ -4,13 +4,12 @@ use prost::Message;
 use protocol::wire::{CaConfig, ClusterSpec};
 
 use super::duration::nanoseconds;
-use crate::{cluster::CLUSTER_NAME, control::Error};
+use crate::{ca::logic::NODE_EXPIRY_MIN, cluster::CLUSTER_NAME, control::Error};
 
 /// How large the defaults of tasks may be, encoded: a task whose spec has no log driver holds the
 /// cluster's, in the room that `SPEC_BYTES_MAX` leaves beside two specs.
 pub const TASK_DEFAULTS_BYTES_MAX: usize = 16 * 1024;
 
-const CERTIFICATE_NANOSECONDS_MIN: i64 = 60 * 60 * 1_000_000_000;
 const HASHING_ALGORITHM: &str = "bcrypt";
 
 /// A cluster spec that passed every check which needs no look at the cluster.
@@ -64,8 +63,8 @@ fn check_expiry(authority: Option<&CaConfig>) -> Result<(), Error> {
         return Ok(());
     };
     let expiry = nanoseconds(Some(expiry), "expiry").map_err(|_| Error::incomplete())?;
-    if expiry < CERTIFICATE_NANOSECONDS_MIN {
-        return Err(Error::invalid("minimum certificate expiry time is: 1h0m0s"));
+    if i128::from(expiry) < NODE_EXPIRY_MIN.as_nanos().cast_signed() {
+        return Err(Error::invalid("minimum certificate expiry time is: 30m0s"));
     }
     Ok(())
 }

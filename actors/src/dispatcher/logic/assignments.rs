@@ -17,7 +17,8 @@ use protocol::{
 
 use crate::store::View;
 
-/// How long a change waits for others to go with it, after the latest one.
+/// How long after a message a change waits for others to go with it. One that comes later than that
+/// waits for nothing: on a quiet cluster a node knows at once what it has to run.
 const QUIET: Duration = Duration::from_millis(100);
 /// So many changes do not wait for more, and no message has more.
 const CHANGES_MAX: usize = 100;
@@ -31,7 +32,9 @@ pub(crate) struct Stream {
     known: BTreeMap<TaskId, Arc<Task>>,
     /// What may have changed since the last message.
     changed: BTreeSet<TaskId>,
-    latest_change: Instant,
+    began: Instant,
+    /// When the last message was sent, or would have been if there had been anything to say.
+    spoke: Instant,
     /// How many messages were sent; the number of the last one.
     sent: u64,
 }
@@ -39,33 +42,33 @@ pub(crate) struct Stream {
 impl Stream {
     /// A stream on which nothing was sent yet.
     pub(crate) fn new(node: NodeId, now: Instant) -> Self {
-        Self { node, known: BTreeMap::new(), changed: BTreeSet::new(), latest_change: now, sent: 0 }
+        let (known, changed, began, spoke) = (BTreeMap::new(), BTreeSet::new(), now, now);
+        Self { node, known, changed, began, spoke, sent: 0 }
     }
 
     /// Notes that a task of the node may have changed.
-    pub(crate) fn touch(&mut self, task: TaskId, now: Instant) {
+    pub(crate) fn touch(&mut self, task: TaskId) {
         self.changed.insert(task);
-        self.latest_change = now;
     }
 
     /// Notes that anything may have changed.
-    pub(crate) fn touch_all(&mut self, view: &View, now: Instant) {
+    pub(crate) fn touch_all(&mut self, view: &View) {
         self.changed.extend(self.known.keys().cloned());
         self.changed.extend(view.tasks_on_node(&self.node).map(|task| task.id.clone()));
-        self.latest_change = now;
     }
 
     /// When the next message is due; none while nothing has changed.
     pub(crate) fn due(&self) -> Option<Instant> {
         let at_once = self.sent == 0 || self.changed.len() >= CHANGES_MAX;
         if at_once {
-            return Some(self.latest_change);
+            return Some(self.began);
         }
-        (!self.changed.is_empty()).then(|| self.latest_change + QUIET)
+        (!self.changed.is_empty()).then(|| self.spoke + QUIET)
     }
 
     /// The next message; none when what may have changed is nothing to the node.
-    pub(crate) fn next(&mut self, view: &View) -> Option<wire::AssignmentsMessage> {
+    pub(crate) fn next(&mut self, view: &View, now: Instant) -> Option<wire::AssignmentsMessage> {
+        self.spoke = now;
         let (kind, changes) = if self.sent == 0 {
             (Type::Complete, self.complete(view))
         } else {
@@ -119,7 +122,9 @@ fn is_assigned(task: &Task) -> bool {
 /// Whether the node need not hear of the task again. While a task is only assigned, the node has
 /// not said that it took it, so it is told every time.
 fn is_no_news(known: &Task, task: &Task) -> bool {
-    task.status.state > TaskState::ASSIGNED && asks_the_same(known, task)
+    let stops = task.desired_state > TaskState::RUNNING;
+    let is_known = asks_the_same(known, task) || stops && planted!(StopsUntold);
+    task.status.state > TaskState::ASSIGNED && is_known
 }
 
 /// Whether two versions of a task ask for the same: everything but status and bookkeeping.

@@ -1,6 +1,9 @@
 //! Who may be promoted, be removed or lead next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::election::mix;
 use crate::raft::ChangeError;
@@ -20,6 +23,8 @@ pub(in crate::raft) struct Group {
     pub(in crate::raft) reachable: BTreeSet<u64>,
     /// Up to which entry each of the others has the leader's log.
     pub(in crate::raft) matched: BTreeMap<u64, u64>,
+    /// When each of the others was last handed leadership in vain.
+    pub(in crate::raft) declined: BTreeMap<u64, u64>,
     /// The leader's last entry.
     pub(in crate::raft) last: u64,
 }
@@ -67,10 +72,13 @@ impl Group {
         }
     }
 
-    /// Who leads best after this leader: whoever has most of its log.
+    /// Who leads best after this leader: whoever has most of its log, but first of all whoever did
+    /// not try in vain, or whose attempt is longest ago. What keeps a member from winning may last.
     pub(in crate::raft) fn successor(&self) -> Option<u64> {
         let others = self.voters.intersection(&self.reachable).filter(|voter| **voter != self.own);
-        others.copied().max_by_key(|voter| self.matched(*voter))
+        others
+            .copied()
+            .max_by_key(|voter| (Reverse(self.declined.get(voter).copied()), self.matched(*voter)))
     }
 
     /// A learner that has caught up and can be reached.

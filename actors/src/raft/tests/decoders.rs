@@ -11,8 +11,9 @@ use raft::eraftpb::ConfState;
 
 use crate::{
     damage::damage,
+    log::{Entry, EntryKind, Recovered},
     raft::{
-        logic::Change,
+        logic::{Change, go_alone},
         membership::Membership,
         receiving::{Progress, Receiving},
         storage::Place,
@@ -72,7 +73,12 @@ proptest! {
         let written = change.encode();
         prop_assert_eq!(Change::decode(&written), Some(change));
         let damaged = Bytes::from(damage.done_to(written.into()));
-        for read in [Change::decode(&damaged), Change::decode(&bytes.into())].into_iter().flatten() {
+        let others = Bytes::from(bytes);
+        let entry = |(index, data)| Entry { index, term: 1, kind: EntryKind::ConfChange, data };
+        let entries = (1..).zip([damaged.clone(), others.clone()]).map(entry).collect();
+        let log = Recovered { entries, ..Recovered::default() };
+        let _ = go_alone(&member(1), Default::default(), &log);
+        for read in [Change::decode(&damaged), Change::decode(&others)].into_iter().flatten() {
             let mut membership = Membership::default();
             membership.follow(&read);
             let _ = read.to_raft();

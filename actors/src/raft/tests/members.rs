@@ -17,6 +17,7 @@ use crate::{
     raft::{
         ChangeError, Error, GetStatus, Join, Joined, Removal, Remove, Removed, Status,
         TransferLeadership,
+        changing::Changing,
         logic::{Change, Group, RemovalStep, new_member_id},
         membership::Membership,
     },
@@ -71,6 +72,35 @@ fn whoever_is_furthest_along_leads_next() {
 }
 
 #[test]
+fn whoever_could_not_take_over_is_asked_after_the_others() {
+    let matched = BTreeMap::from([(2, 480), (3, 500), (4, 490)]);
+    for (declined, expected) in [
+        (vec![], 3),
+        (vec![(3, 7)], 4),
+        (vec![(3, 7), (4, 9)], 2),
+        (vec![(3, 7), (4, 9), (2, 11)], 3),
+        (vec![(3, 13), (4, 9), (2, 11)], 4),
+    ] {
+        let (declined, matched) = (BTreeMap::from_iter(declined), matched.clone());
+        let found = Group { declined, matched, ..group(&[1, 2, 3, 4], &[2, 3, 4]) }.successor();
+        assert_eq!(found, Some(expected));
+    }
+}
+
+#[test]
+fn it_is_remembered_for_a_while_who_could_not_take_over() {
+    let mut changing = Changing::default();
+    for (to, leads, leader) in [(3, true, 1), (2, false, 2)] {
+        changing.transfer(to, 20, Box::new(|_| ()));
+        // raft-rs has given up, or another leads.
+        changing.settle_transfer(leads, leader, None);
+    }
+    assert_eq!(changing.declined().keys().collect::<Vec<_>>(), [&3]);
+    (0..2_000).for_each(|_| changing.tick());
+    assert!(changing.declined().is_empty());
+}
+
+#[test]
 fn a_learner_is_promoted_within_a_hundred_entries() {
     let promotes = |matched, reachable: &[u64]| {
         let learners = BTreeSet::from([4]);
@@ -122,7 +152,7 @@ async fn status(machine: &Machine) -> Status {
 }
 
 async fn join(leader: &Machine, node_id: &str, address: &str) -> Result<Joined, ChangeError> {
-    let join = Join { node_id: node_id.to_owned(), address: address.to_owned() };
+    let join = Join { node_id: node_id.to_owned(), address: address.to_owned(), learns: true };
     leader.peer().send(join).await.expect("alive")
 }
 
@@ -168,6 +198,24 @@ fn a_node_learns_and_then_votes() {
         machines[3].start();
         sleep(SECOND).await;
         assert_eq!(status(&machines[3]).await.voters.len(), 4, "it knows so from its own disk");
+    });
+}
+
+/// SwarmKit's managers know no learners.
+#[test]
+fn a_node_that_does_not_learn_votes_at_once() {
+    run(async || {
+        let (network, machines, leader) = three(31).await;
+        create(&machines[leader].store(), "before").await.expect("written");
+        let (node_id, address) = ("node-4".to_owned(), "node-4:4242".to_owned());
+        let join = Join { node_id, address, learns: false };
+        let joined = machines[leader].peer().send(join).await.expect("alive").expect("joined");
+        let about = status(&machines[leader]).await;
+        assert_eq!((about.voters.len(), about.learners), (4, vec![]));
+        let mut fourth = network.joined("node-4", &joined);
+        fourth.start();
+        sleep(2 * SECOND).await;
+        assert_eq!(fourth.names(), ["before"]);
     });
 }
 

@@ -21,7 +21,7 @@ async fn status(peer: &Address<Peer>) -> Status {
 }
 
 fn join(node_id: &str) -> Join {
-    Join { node_id: node_id.to_owned(), address: format!("{node_id}:4242") }
+    Join { node_id: node_id.to_owned(), address: format!("{node_id}:4242"), learns: true }
 }
 
 /// A change that the peer does not know to be on its way, as its own always are.

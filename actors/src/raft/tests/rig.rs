@@ -20,8 +20,8 @@ use crate::{
         simulated::{Crash, SimulatedDisk, ToyCipher},
     },
     raft::{
-        Config, Delivery, Ended, Error, Founder, Joined, LeadershipChanged, Links, Peer, Receive,
-        Removed, Report, Transport,
+        Config, Delivery, Ended, Error, Founder, Intake, Joined, LeadershipChanged, Links, Peer,
+        Receive, Removed, Report, Standing, Transport,
     },
     store::{self, MemoryStore, Published, Store, TransactError},
     supervised,
@@ -169,17 +169,19 @@ impl Machine {
             Some(network) => network.attach(raft_id),
             None => Arc::new(Nowhere),
         };
+        let standing = Standing::default();
         let links = Links {
             log: log.clone(),
             store: memory.clone(),
             published: published.clone(),
+            standing: standing.clone(),
             transport,
             leadership: listener.recipient(),
             ended: listener.recipient(),
         };
         let peer = unit.child_with_address("raft", Peer::factory(self.config.clone(), links));
         if let Some(network) = &self.network {
-            network.0.borrow_mut().peers.insert(raft_id, peer.clone());
+            network.0.borrow_mut().peers.insert(raft_id, (peer.clone(), standing));
         }
         let store = Store::new(memory.clone(), published);
         self.alive = Some(Alive { tree, log, peer, memory, store });
@@ -236,7 +238,8 @@ pub(super) struct Network(Rc<RefCell<Wires>>);
 
 #[derive(Default)]
 struct Wires {
-    peers: BTreeMap<u64, Address<Peer>>,
+    /// Who listens, and what it knows of the group.
+    peers: BTreeMap<u64, (Address<Peer>, Standing)>,
     cut_off: BTreeSet<u64>,
     /// How long a snapshot takes, and how many were sent.
     snapshots_take: Duration,
@@ -253,7 +256,12 @@ impl Transport for Plug {
 
 impl Network {
     pub(super) fn three(&self, seed: u64) -> Vec<Machine> {
-        let founders: Vec<_> = (1..=3)
+        self.several(3, seed)
+    }
+
+    /// So many machines that found a group.
+    pub(super) fn several(&self, count: u64, seed: u64) -> Vec<Machine> {
+        let founders: Vec<_> = (1..=count)
             .map(|raft_id| Founder {
                 raft_id,
                 node_id: format!("node-{raft_id}"),
@@ -310,13 +318,17 @@ impl Network {
         let takes = if snapshot { wires.snapshots_take } else { Duration::ZERO };
         let open = !wires.cut_off.contains(&from) && !wires.cut_off.contains(&to);
         let (receiver, sender) = (wires.peers.get(&to).cloned(), wires.peers.get(&from).cloned());
+        let receiver = receiver.filter(|_| open);
         #[expect(clippy::disallowed_methods, reason = "the network is no actor")]
         tokio::task::spawn_local(async move {
             if !takes.is_zero() {
                 sleep(takes).await;
             }
-            let answer = match receiver.filter(|_| open) {
-                Some(receiver) => receiver.send(Receive(message)).await.ok(),
+            let answer = match receiver {
+                Some((_, standing)) if standing.group().judge(&message, None) != Intake::Hear => {
+                    return;
+                }
+                Some((receiver, _)) => receiver.send(Receive(message)).await.ok(),
                 None => None,
             };
             let delivery = match (snapshot, answer) {
@@ -326,7 +338,7 @@ impl Network {
                 (false, None) => Delivery::Unreachable,
                 (false, Some(Ok(()))) => return,
             };
-            if let Some(sender) = sender {
+            if let Some((sender, _)) = sender {
                 sender.try_send(Report { to, delivery }).ok();
             }
         });
@@ -344,6 +356,11 @@ impl Network {
 
     pub(super) fn cut_off(&self, member: u64) {
         self.0.borrow_mut().cut_off.insert(member);
+    }
+
+    /// What a machine that runs knows of its group.
+    pub(super) fn standing(&self, member: u64) -> Standing {
+        self.0.borrow().peers[&member].1.clone()
     }
 
     /// From now on a snapshot is that long on its way.

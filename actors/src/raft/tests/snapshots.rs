@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use prost::Message;
 use protocol::wire;
-use raft::eraftpb::{ConfState, SnapshotMetadata};
+use raft::eraftpb::{self, ConfState, MessageType, SnapshotMetadata};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     raft::{
+        Join, Receive, logic,
         receiving::{Progress, Receiving},
         sending::Sending,
         storage::Place,
@@ -55,6 +56,51 @@ fn thousands_of_objects_come_by_snapshot() {
         assert_eq!(held.services().count(), 4_000);
         assert_eq!(held, sent);
         held.verify_indices();
+    });
+}
+
+#[test]
+fn a_newcomer_takes_a_snapshot_that_was_made_before_it_joined() {
+    run(async || {
+        let network = Network::default();
+        let (machines, leader, _) = network.three_with_snapshots(22, 1_000, 1_000).await;
+        let leader = &machines[leader];
+        create_each(&leader.store(), 0..10).await;
+        let before = leader.peer().send(GetStatus).await.expect("alive").expect("a member");
+        let (node_id, address) = ("node-4".to_owned(), "node-4:4242".to_owned());
+        let join = Join { node_id: node_id.clone(), address, learns: false };
+        let older = leader.store().view();
+        let joined = leader.peer().send(join).await.expect("alive").expect("joined");
+        network.cut_off(joined.raft_id);
+        let mut newcomer = network.joined(&node_id, &joined);
+        newcomer.start();
+
+        let mut about = SnapshotMetadata::default();
+        about.set_index(before.applied);
+        about.set_term(before.term);
+        about.mut_conf_state().set_voters(before.voters);
+        let mut sending = Sending::default();
+        sending.begin(about, members(), &older);
+        while sending.advance() {}
+        let mut message = eraftpb::Message::default();
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.from = before.raft_id;
+        message.to = joined.raft_id;
+        message.term = before.term;
+        message.set_snapshot(sending.give(before.raft_id, before.applied).expect("it is ready"));
+        let message = logic::to_wire(message);
+        newcomer.peer().send(Receive(message)).await.expect("alive").expect("taken");
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(newcomer.names().len(), 10);
+        let about = newcomer.peer().send(GetStatus).await.expect("alive").expect("a member");
+        assert_eq!(about.learners, [joined.raft_id], "it does not know better yet");
+
+        network.heal();
+        create_each(&leader.store(), 10..20).await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!((network.snapshots(), newcomer.names().len()), (0, 20));
+        let about = newcomer.peer().send(GetStatus).await.expect("alive").expect("a member");
+        assert_eq!((about.voters.len(), about.learners.len()), (4, 0), "entries told it");
     });
 }
 

@@ -1,12 +1,13 @@
 //! Which nodes can run a task, and what is said when none can (`scheduler-and-allocator` §3).
 
 use protocol::{
+    image::is_host,
     objects::Node,
     wire::{PluginDescription, node_spec::Availability, node_status::State},
 };
 
 use super::{
-    kind::{HOST_IMAGE, Kind, Platform},
+    kind::{Kind, Platform},
     places::Place,
 };
 
@@ -110,10 +111,7 @@ pub(crate) fn runs(image: &str, node: &Node) -> bool {
     let mut runtimes = plugins.iter().filter(|plugin| plugin.r#type == RUNTIME).peekable();
     let is_engine = runtimes.peek().is_none();
     let is_process = runtimes.any(|plugin| plugin.name == PROCESS);
-    match image {
-        "" | HOST_IMAGE => is_process,
-        _ => is_engine,
-    }
+    if is_host(image) { is_process } else { is_engine }
 }
 
 /// The type and the name of the first plugin that a node lacks (`scheduler-and-allocator` §3.1).

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use protocol::{
     constraint::{Constraint, Label},
     id::ServiceId,
+    image,
     objects::Task,
     wire::{
         self, TaskSpec, generic_resource::Resource, mount, placement_preference::Preference,
@@ -13,9 +14,6 @@ use protocol::{
 };
 
 use super::filter::architecture;
-
-/// The image that stands for the host's own file system.
-pub(crate) const HOST_IMAGE: &str = "host";
 
 /// How many specs are remembered as prepared. Each is one version of a service, and a forgotten
 /// one is prepared again.
@@ -90,7 +88,7 @@ impl Asks {
             generic: reserved.generic.iter().filter_map(wanted).collect(),
             image: match &spec.runtime {
                 Some(Runtime::Container(container)) => container.image.clone(),
-                Some(Runtime::Attachment(_) | Runtime::Generic(_)) | None => HOST_IMAGE.to_owned(),
+                Some(Runtime::Attachment(_) | Runtime::Generic(_)) | None => image::HOST.to_owned(),
             },
             volume_drivers: mounts.iter().filter_map(volume_driver).collect(),
             log_driver: spec.log_driver.as_ref().map(|driver| driver.name.clone()),

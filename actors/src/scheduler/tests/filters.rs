@@ -100,7 +100,9 @@ fn runtime() {
     assert!(fits(engine("a"), &image("redis:3.0.5")), "nodes that announce none are engines");
     let host = "no node can run image host";
     check("runtime: an engine", engine, &image("host"), (host, host));
-    assert!(fits(plain("a"), &image("")));
+    for image_of_the_host in ["", "host:latest"] {
+        assert!(fits(plain("a"), &image(image_of_the_host)));
+    }
 }
 
 fn with_plugins(id: &str, plugins: &[(&str, &str)]) -> Node {

@@ -19,11 +19,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::wire::RootCa;
 use rcgen::{PKCS_ED25519, PublicKeyData};
-use tokio::{task::LocalSet, time::sleep};
+use tokio::{sync::watch, task::LocalSet, time::sleep};
 
 use super::{
     super::{
-        Issuer, RenewalPorts, Renewer, RootSigner, Shown,
+        Credentials, Issuer, RenewalPorts, Renewer, RootSigner,
         key_file::plain_pem,
         request::{Unsound, requested_key, signing_request},
     },
@@ -180,7 +180,7 @@ impl Issuer for Desk {
 }
 
 /// Lets a renewer run over an identity that was made at [`NOW`].
-fn renews(test: impl AsyncFnOnce(&World, &Desk, &Shown)) {
+fn renews(test: impl AsyncFnOnce(&World, &Desk, &Credentials)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     LocalSet::new().block_on(&runtime.expect("a runtime"), async {
         let world = World::new();
@@ -193,21 +193,21 @@ fn renews(test: impl AsyncFnOnce(&World, &Desk, &Shown)) {
             is_closed: AtomicBool::new(false),
             asked: AtomicUsize::new(0),
         });
-        let shown = Shown::new(&identity.chain.certificates, &identity.key_file.key);
-        let shown = shown.expect("it can be shown");
+        let credentials = identity.credentials().expect("it can be shown");
         let census = Census::default();
         let budget = Budget { restarts: 0, within: Duration::from_secs(60) };
         let tree = Tree::root("test", budget, census, |lost| panic!("{lost}"));
         let ports = RenewalPorts {
             folder: world.folder.path().to_owned(),
-            shown: shown.clone(),
+            credentials: credentials.clone(),
+            role: watch::channel(NodeRole::Manager).0,
             issuer: desk.clone(),
             environment: Environment { clock, entropy: Entropy::new(3) },
         };
         // A minute of a certificate's life is nothing to wait for: time is paused between looks.
         tokio::time::pause();
         tree.child("renewer", Renewer::factory(ports));
-        test(&world, &desk, &shown).await;
+        test(&world, &desk, &credentials).await;
         tree.stop().await;
     });
 }
@@ -246,9 +246,9 @@ async fn until(what: &str, is_true: impl Fn() -> bool) {
 
 #[test]
 fn a_certificate_is_renewed_in_the_second_half_of_its_life() {
-    renews(async |world, desk, shown| {
+    renews(async |world, desk, credentials| {
         let before = (world.read("swarm-node.key"), window(world));
-        let first = shown.certified.load_full();
+        let first = credentials.certified.load_full();
         for days in [0, 20, 44] {
             desk.set_days(days);
             sleep(Duration::from_secs(300)).await;
@@ -261,7 +261,7 @@ fn a_certificate_is_renewed_in_the_second_half_of_its_life() {
         assert_ne!(world.read("swarm-node.key"), before.0, "a new key");
         assert_eq!(identity.chain.window.not_before_seconds % 60, 0);
         identity.data_key().expect("the log's key is still there");
-        until("the new one is shown", || shown.certified.load().cert != first.cert).await;
+        until("the new one is shown", || credentials.certified.load().cert != first.cert).await;
         sleep(Duration::from_secs(3600)).await;
         assert_eq!(desk.asked(), 1, "the new one is good for long");
     });
@@ -284,5 +284,23 @@ fn what_fails_is_tried_again_and_leaves_everything_as_it_was() {
         desk.node.store(own);
         until("a new certificate", || world.read("swarm-node.crt") != before.0).await;
         desk.open(world);
+    });
+}
+
+/// A node without a valid certificate can do nothing, however long there was nobody to renew it.
+#[test]
+fn a_certificate_that_has_ended_is_tried_again_every_minute() {
+    renews(async |world, desk, _| {
+        let before = world.read("swarm-node.crt");
+        desk.is_closed.store(true, Relaxed);
+        desk.set_days(85);
+        until("pauses of an hour", || desk.asked() >= 15).await;
+        // Seen while the next pause goes on, which may last for most of an hour.
+        desk.set_days(91);
+        let tries = desk.asked();
+        sleep(Duration::from_secs(3600)).await;
+        assert!(desk.asked() >= tries + 60, "{tries}, {}", desk.asked());
+        desk.is_closed.store(false, Relaxed);
+        until("a new certificate", || world.read("swarm-node.crt") != before).await;
     });
 }

@@ -1,8 +1,9 @@
 //! Roots and certificates over the control socket.
 
-use std::{pin::pin, time::Duration};
+use std::{future::pending, pin::pin, time::Duration};
 
 use actors::store::{NotWritten, TransactError, Transaction, View};
+use futures_util::FutureExt;
 use prost_types::Timestamp;
 use protocol::{
     objects::{Cluster, Node},
@@ -98,7 +99,7 @@ async fn sign(world: &World, csr: &'static str) {
 fn a_renewal_takes_what_it_has_asked_for_and_nothing_else() {
     run(&view(), async |world| {
         let leadership = world.leadership.clone();
-        let certificates = Certificates::new(leadership, "n1".into());
+        let certificates = Certificates::new(leadership, "n1".into(), pending().boxed().shared());
         let mut issued = certificates.issue("mine".to_owned());
         let a_moment = Duration::from_millis(100);
         assert!(timeout(a_moment, &mut issued).await.is_err());

@@ -12,7 +12,7 @@ use protocol::{
         list_services_request,
     },
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tonic::Code;
 
 use super::{World, calls::spec, run, run_on};
@@ -110,7 +110,7 @@ fn a_call_that_has_begun_ends_before_the_server_does() {
 }
 
 #[test]
-fn a_call_that_does_not_end_does_not_hold_the_server() {
+fn a_call_that_does_not_end_does_not_hold_the_server_and_does_not_outlive_it() {
     let slow = |tree: &_| testing::start_slow(tree, View::default(), DRAIN_WITHIN * 100);
     run_on(slow, async |world| {
         let mut control = world.control();
@@ -122,11 +122,14 @@ fn a_call_that_does_not_end_does_not_hold_the_server() {
             world.stop().await;
             asked.elapsed()
         };
+        tokio::pin!(call);
         tokio::select! {
             biased;
             took = stop => assert!(took >= DRAIN_WITHIN && took < DRAIN_WITHIN * 2, "{took:?}"),
-            _ = call => panic!("nothing was committed"),
+            _ = &mut call => panic!("nothing was committed"),
         }
+        let cut = timeout(DRAIN_WITHIN, call).await.expect("its connection is cut");
+        assert!(cut.is_err());
     });
 }
 

@@ -1,27 +1,36 @@
 //! The services as clients meet them: over a real socket, with a store that commits at once.
 
+mod access;
 mod advisor;
 mod calls;
 mod certificates;
 mod diagnostics;
+mod dispatcher;
 mod failures;
 mod health;
 mod limits;
+mod port;
+mod proxy;
 mod watch;
 
 use std::{cell::Cell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler, MessageResult};
 use actors::{
+    ca::logic::{Subject, access::Door},
+    dispatcher::Seat,
     environment::testing::environment,
-    raft::{self, Founder, GetCommitted, GetStatus, LogPage, NotLeading, ReadIndex},
+    raft::{
+        self, ChangeError, Founder, GetCommitted, GetStatus, Join, Joined, LogPage, NotLeading,
+        ReadIndex, Receive, Removal, Remove, Removed,
+    },
     store::{self, Store, View},
     supervised,
     supervision::{Budget, Census, Tree},
 };
+use futures_util::FutureExt;
 use hyper_util::rt::TokioIo;
-use protocol::wire::control_client::ControlClient;
-use rustls::ServerConfig;
+use protocol::wire::{NodeRole, control_client::ControlClient};
 use tokio::{
     net::UnixStream,
     sync::oneshot,
@@ -34,9 +43,10 @@ use tonic::{
 use tower::service_fn;
 
 use super::{
-    Advisor, Certificates, Control, Diagnostics, Health, Leadership, Services, Watch, serve,
+    Access, Advisor, Certificates, Control, Diagnostics, Dispatcher, End, Front, Leadership,
+    Membership, Services, Watch, serve_socket,
 };
-use crate::{identity::Shown, socket::ControlSocket};
+use crate::{identity::Credentials, remote::Directory, socket::ControlSocket};
 
 /// A raft with one member, which leads or does not.
 struct Raft {
@@ -73,6 +83,7 @@ impl Handler<GetStatus> for Raft {
             removed: Vec::new(),
             voters: vec![7],
             members: vec![member(7, "n1"), member(8, "learner")],
+            reachable: Vec::new(),
         })
     }
 }
@@ -83,6 +94,47 @@ impl Handler<GetCommitted> for Raft {
     fn handle(&mut self, _: GetCommitted, _: &mut Context<Self>) -> Self::Result {
         MessageResult(LogPage { begins: 1, entries: Vec::new() })
     }
+}
+
+impl Handler<Receive> for Raft {
+    type Result = Result<(), Removed>;
+
+    fn handle(&mut self, _: Receive, _: &mut Context<Self>) -> Self::Result {
+        Ok(())
+    }
+}
+
+impl Handler<Join> for Raft {
+    type Result = Result<Joined, ChangeError>;
+
+    fn handle(&mut self, _: Join, _: &mut Context<Self>) -> Self::Result {
+        Err(ChangeError::NotLeading)
+    }
+}
+
+impl Handler<Remove> for Raft {
+    type Result = Result<Removal, ChangeError>;
+
+    fn handle(&mut self, _: Remove, _: &mut Context<Self>) -> Self::Result {
+        Err(ChangeError::UnknownMember)
+    }
+}
+
+/// What calls pass on their way into this node.
+fn front(store: &Store, door: Door) -> Front {
+    let store = store.clone();
+    let access = Access {
+        door,
+        own: subject("n1", NodeRole::Manager),
+        view: Arc::new(move || store.view()),
+        clock: environment().clock,
+    };
+    Front::new(access, None)
+}
+
+/// Whom a certificate of this cluster names.
+fn subject(node_id: &str, role: NodeRole) -> Subject {
+    Subject { node_id: node_id.into(), role, cluster_id: "c".into() }
 }
 
 fn member(raft_id: u64, node_id: &str) -> Founder {
@@ -111,20 +163,33 @@ impl World {
         });
         let leadership =
             Leadership { store: store.clone(), reads: raft.recipient(), status: raft.recipient() };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let end: End = stopped.map(drop).boxed().shared();
+        let directory = Directory::default();
+        let credentials = credentials();
+        let tls = credentials.client_config().expect("a configuration");
         let services = Services {
             control: Control::new(leadership.clone(), environment().clock),
             advisor: Advisor::new(leadership.clone(), environment().clock),
-            certificates: Certificates::new(leadership.clone(), "n1".into()),
-            health: Health::new(leadership.clone()),
-            watch: Watch::new(store.clone(), raft.recipient()),
+            certificates: Certificates::new(leadership.clone(), "n1".into(), end.clone()),
+            watch: Watch::new(store.clone(), raft.recipient(), end.clone()),
             diagnostics: Diagnostics::new(census),
+            raft: super::Raft::new(directory.clone(), raft.recipient()),
+            membership: Membership::new(
+                store.clone(),
+                directory,
+                tls,
+                raft.recipient(),
+                raft.recipient(),
+            ),
+            dispatcher: Dispatcher::new(Seat::default(), end.clone()),
+            leadership: leadership.clone(),
         };
         let path = folder.path().join("s");
         let socket = ControlSocket::bind(&path).await.expect("the path is free");
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = serve(socket, tls(), services, async move {
-            stopped.await.ok();
-        });
+        let tls = credentials.control_config().expect("a configuration");
+        let front = front(&store, Door::Socket);
+        let serving = serve_socket(socket, tls, front, services.on_socket(), end);
         #[expect(clippy::disallowed_methods, reason = "a test has no supervision tree")]
         let server = tokio::spawn(serving);
         let channel = dial(path).await;
@@ -162,13 +227,12 @@ fn run_on(start: impl FnOnce(&Tree) -> Store, test: impl AsyncFnOnce(&mut World)
     });
 }
 
-fn tls() -> Arc<ServerConfig> {
+fn credentials() -> Arc<Credentials> {
     let key = rcgen::KeyPair::generate().expect("a key");
     let params = rcgen::CertificateParams::new(vec!["swarm-manager".to_owned()]).expect("a name");
     let certificate = params.self_signed(&key).expect("a certificate");
-    Shown::new(&[certificate.der().clone()], &key.into())
-        .and_then(|shown| shown.control_config())
-        .expect("a configuration")
+    let chain = [certificate.der().clone()];
+    Credentials::new(&chain, &key.into(), &chain).expect("credentials")
 }
 
 async fn dial(path: PathBuf) -> Channel {

@@ -10,7 +10,7 @@ use protocol::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::{Row, View, check_rows, named, row, write};
+use super::{NOW, Row, View, check_rows, named, row, write};
 use crate::control::{logic::cluster, validate::ValidCluster};
 
 struct Asked {
@@ -40,8 +40,8 @@ const ROWS: &[Row<Asked>] = &[
     row(
         "node_cert_expiry",
         "expiry",
-        |asked| authority(asked).node_cert_expiry = Some(Duration { seconds: 3599, nanos: 0 }),
-        "IA: minimum certificate expiry time is: 1h0m0s",
+        |asked| authority(asked).node_cert_expiry = Some(Duration { seconds: 1799, nanos: 0 }),
+        "IA: minimum certificate expiry time is: 30m0s",
     ),
     row("acceptance policy", "policy", md5, "IA: hashing algorithm is not supported: md5"),
     row(
@@ -114,7 +114,7 @@ fn settings_are_checked_row_by_row() {
         let valid = ValidCluster::try_from(Some(spec))?;
         let mut random = StdRng::seed_from_u64(1);
         write(&view, |transaction| {
-            cluster::update(transaction, id, 1, valid, rotation, &mut random)
+            cluster::update(transaction, id, 1, valid, rotation, NOW, &mut random)
         })
     });
 }

@@ -96,12 +96,6 @@ const UPDATE: &[Row<Asked>] = &[
         "FP: attempting to demote the last manager of the swarm",
     ),
     row(
-        "5 no raft member",
-        "members",
-        |asked| asked.members = &[("n1", true), ("n3", true)],
-        "NF: can't find manager in raft memberlist",
-    ),
-    row(
         "5 quorum",
         "members",
         |asked| asked.members = &[("n1", false), ("n2", true), ("n3", true)],

@@ -1,4 +1,4 @@
-//! One connection of the control socket, from its first byte to the start of HTTP/2.
+//! One connection, from its first byte to the start of HTTP/2.
 
 use std::{
     io,
@@ -8,22 +8,23 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::UnixStream,
     sync::OwnedSemaphorePermit,
 };
-use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 
+use crate::through::{reads_through, writes_through};
+
 /// The first byte of every TLS handshake, and of nothing that HTTP/2 begins with.
-pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+pub(crate) const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What a client of HTTP/2 says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection whose client has shown that it speaks HTTP/2, with or without TLS.
-pub struct Connection {
+/// A connection whose client has shown that it speaks HTTP/2.
+pub struct Connection<I> {
     stream: Box<dyn Duplex>,
-    _room: OwnedSemaphorePermit,
+    info: I,
+    room: Vec<OwnedSemaphorePermit>,
 }
 
 /// Both directions of a connection.
@@ -31,24 +32,25 @@ trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
-impl Connection {
-    /// Tells TLS from plain HTTP/2, and waits until the client has begun the latter.
+impl<I> Connection<I> {
+    /// Waits until the client of a stream has begun HTTP/2; `read` is what was read of it.
     ///
     /// The server behind would wait for that beginning without a limit, so it is read here,
     /// where the caller sets one.
-    pub(super) async fn begin(
-        mut stream: UnixStream,
-        tls: TlsAcceptor,
+    pub(crate) async fn begin(
+        read: Vec<u8>,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        info: I,
         room: OwnedSemaphorePermit,
     ) -> io::Result<Self> {
-        let first = vec![stream.read_u8().await?];
-        let stream: Box<dyn Duplex> = if first[0] == TLS_HANDSHAKE {
-            let stream = tls.accept(Replayed::new(first, stream)).await?;
-            Box::new(after_preface(Vec::new(), stream).await?)
-        } else {
-            Box::new(after_preface(first, stream).await?)
-        };
-        Ok(Self { stream, _room: room })
+        let stream = Box::new(after_preface(read, stream).await?);
+        Ok(Self { stream, info, room: vec![room] })
+    }
+
+    /// Holds a place of another kind as well, for as long as it is open.
+    pub(crate) fn holding(mut self, room: OwnedSemaphorePermit) -> Self {
+        self.room.push(room);
+        self
     }
 }
 
@@ -69,61 +71,26 @@ async fn after_preface<S: AsyncRead + Unpin>(
     Ok(Replayed::new(read, stream))
 }
 
-impl Connected for Connection {
-    type ConnectInfo = ();
+impl<I: Clone + Send + Sync + 'static> Connected for Connection<I> {
+    type ConnectInfo = I;
 
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+    fn connect_info(&self) -> I {
+        self.info.clone()
     }
 }
 
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+reads_through!([I: Unpin] Connection<I>, stream);
+writes_through!([I: Unpin] Connection<I>, stream);
 
 /// A stream of which something has been read, which is read once more.
-struct Replayed<S> {
+pub(crate) struct Replayed<S> {
     head: Vec<u8>,
     given: usize,
     stream: S,
 }
 
 impl<S> Replayed<S> {
-    fn new(head: Vec<u8>, stream: S) -> Self {
+    pub(crate) fn new(head: Vec<u8>, stream: S) -> Self {
         Self { head, given: 0, stream }
     }
 }
@@ -145,35 +112,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+writes_through!([S: AsyncWrite + Unpin] Replayed<S>, stream);
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,105 @@
+//! Why a node does not get into a cluster.
+
+use tonic::Status;
+
+use super::skew::Skew;
+use crate::{
+    identity::{self, Invalid},
+    remote::DialError,
+};
+
+/// Why a node does not get into a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The manager cannot be reached, or is not trusted.
+    #[error("the cluster cannot be joined")]
+    Dial(#[from] DialError),
+    /// The manager says no.
+    #[error("the manager at {address} does not let this node join: {answer}")]
+    Refused {
+        /// The manager's address.
+        address: String,
+        /// What it says, as SwarmKit's tools show it.
+        answer: String,
+    },
+    /// The manager says nothing.
+    #[error("the manager at {address} does not answer in time")]
+    Silent {
+        /// The manager's address.
+        address: String,
+    },
+    /// The cluster is another one than that of the token.
+    #[error("remote CA does not match fingerprint. Expected: {expected}")]
+    AnotherRoot {
+        /// The digest that the token pins.
+        expected: String,
+    },
+    /// The manager's root is no certificate.
+    #[error("the manager's root certificate cannot be used")]
+    Root(#[source] Invalid),
+    /// The cluster wants what this version does not have.
+    #[error("node is not FIPS-enabled but cluster requires FIPS")]
+    Fips,
+    /// What the cluster has issued cannot be used, or not be written.
+    #[error("the cluster has issued an identity that cannot be used")]
+    Identity(#[source] identity::Error),
+    /// What the cluster has issued is no certificate for the key.
+    #[error("the cluster has issued a certificate that cannot be used")]
+    Issued(#[source] Invalid),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+    /// Nobody is known who could be asked.
+    #[error(
+        "this manager has no log, and knows no other manager: say with --join-addr where one is, \
+         or put the raft folder back"
+    )]
+    NoManager,
+    /// The clocks are so far apart that no certificate would do.
+    #[error("this machine's clock is {skew}: set it right and try again")]
+    Clock {
+        /// How far they are apart.
+        skew: Skew,
+    },
+    /// Something failed, and the clocks are apart, which may be why.
+    #[error("this machine's clock is {skew}: set it right and try again")]
+    Skewed {
+        /// How far they are apart.
+        skew: Skew,
+        /// What failed.
+        source: Box<Error>,
+    },
+}
+
+impl Error {
+    /// The refusal of a manager.
+    pub(super) fn refused(address: &str, status: &Status) -> Self {
+        let answer = format!("rpc error: code = {:?} desc = {}", status.code(), status.message());
+        Self::Refused { address: address.to_owned(), answer }
+    }
+
+    /// Names a clock that is far off, which may be the cause.
+    pub(super) fn with(self, skew: Option<Skew>) -> Self {
+        match skew {
+            Some(skew) => Self::Skewed { skew, source: Box::new(self) },
+            None => self,
+        }
+    }
+
+    /// Whether asking the same again may help.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Dial(_) | Self::Silent { .. } => true,
+            Self::Refused { answer, .. } => answer.contains("code = Unavailable"),
+            Self::AnotherRoot { .. }
+            | Self::Root(_)
+            | Self::Fips
+            | Self::Identity(_)
+            | Self::Issued(_)
+            | Self::Tls(_)
+            | Self::NoManager
+            | Self::Clock { .. }
+            | Self::Skewed { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The way to the leader: what only the leader answers is passed on to it, byte by byte, by whatever
+//! manager is asked. No service knows of this.
+
+mod parcel;
+mod passage;
+
+use std::time::Duration;
+
+use actors::{
+    ca::logic::{Subject, organizational_unit},
+    raft::Leader,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use protocol::rpc::Rpc;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{Status, body::Body};
+use tower::ServiceExt;
+
+use self::{
+    parcel::{Parcel, Room},
+    passage::{Passage, is_unsent},
+};
+use super::{
+    End,
+    access::{
+        Access, Arrival, COMMON_NAME, FORWARDED, ORGANIZATION, REDIRECT, REMOTE_ADDRESS, UNIT,
+    },
+    status::{cut_off, is_declined, lost_quorum, passed_on_twice, stopping, unreached},
+};
+use crate::remote::{Directory, Line, Lines, described};
+
+/// How often a new leader is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often calls that are with the leader look whether it still leads.
+const CHECK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a manager of SwarmKit's may be silent before an election, and a second.
+const FOREIGN_PATIENCE: Duration = Duration::from_secs(21);
+
+/// The longest that an answer is waited for, whoever leads: a member without a vote does not notice that
+/// its leader has stopped.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What stands for the address of a caller on the control socket.
+const SOCKET: &str = "control-socket";
+
+/// Passes calls on to the leader.
+#[derive(Clone)]
+pub struct Proxy {
+    /// Who leads, and where that is.
+    directory: Directory,
+    /// The connections to the leader.
+    lines: Lines,
+    /// How long a call waits for a leader; and what has been passed on, for an answer of one that
+    /// leads no more.
+    patience: Duration,
+    /// What messages may hold of memory that are on their way.
+    room: Room,
+    /// Streams end with this manager, as those do that it answers itself.
+    end: End,
+}
+
+impl Proxy {
+    /// Finds the leader in a directory, and waits for one with so much patience: longer than an
+    /// election takes.
+    pub fn new(directory: Directory, lines: Lines, patience: Duration, end: End) -> Self {
+        Self { directory, lines, patience, room: Room::default(), end }
+    }
+}
+
+/// Where a call is answered.
+pub(super) enum Way {
+    /// Here.
+    Here(Request<Body>),
+    /// Elsewhere, or not at all; this is the answer.
+    Answered(Response<Body>),
+}
+
+/// The leader, where it can be reached.
+struct There {
+    raft_id: u64,
+    address: String,
+}
+
+enum Seat {
+    Here,
+    There(There),
+    Nowhere,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    /// The leader has answered.
+    Answered(Response<Body>),
+    /// It says that it does not lead.
+    Declined(Response<Body>),
+    /// It never got the call.
+    Unsent(String),
+    /// It may have got it.
+    Lost,
+}
+
+impl Proxy {
+    /// Passes a call on if somebody else leads.
+    pub(super) async fn pass(
+        &self,
+        access: &Access,
+        arrival: &Arrival,
+        request: Request<Body>,
+    ) -> Way {
+        let subject = match access.introduce(arrival) {
+            Ok(subject) => subject,
+            Err(refused) => return Way::Answered(refused.into_http()),
+        };
+        let deadline = Instant::now() + self.patience();
+        let passed_on = match self.leader(deadline).await {
+            Seat::Here => return Way::Here(request),
+            Seat::Nowhere => Err(lost_quorum()),
+            Seat::There(_) if arrival.is_passed_on() => Err(passed_on_twice(&arrival.redirects)),
+            Seat::There(leader) => match self.pack(arrival, subject, request).await {
+                Ok(parcel) => return self.deliver(arrival.rpc, leader, parcel, deadline).await,
+                Err(refused) => Err(refused),
+            },
+        };
+        Way::Answered(passed_on.unwrap_or_else(Status::into_http))
+    }
+
+    async fn pack(
+        &self,
+        arrival: &Arrival,
+        subject: Option<Subject>,
+        request: Request<Body>,
+    ) -> Result<Parcel, Status> {
+        let is_stranger = arrival.peer.is_some() && subject.is_none();
+        let room = if is_stranger { &self.room.strangers } else { &self.room.nodes };
+        Parcel::pack(arrival.rpc, headers(arrival, subject)?, request, room).await
+    }
+
+    /// Tries until the leader has got the call, or might have.
+    async fn deliver(
+        &self,
+        rpc: &'static Rpc,
+        mut leader: There,
+        mut parcel: Parcel,
+        deadline: Instant,
+    ) -> Way {
+        loop {
+            let refused = match self.attempt(rpc, &leader, &mut parcel, deadline).await {
+                Attempt::Answered(response) => return Way::Answered(response),
+                Attempt::Lost => return Way::Answered(cut_off(writes(rpc)).into_http()),
+                Attempt::Declined(response) => response,
+                Attempt::Unsent(reason) => unreached(&reason).into_http(),
+            };
+            if !parcel.is_whole() || Instant::now() >= deadline {
+                return Way::Answered(refused);
+            }
+            sleep(LOOK_EVERY).await;
+            leader = match self.leader(deadline).await {
+                Seat::Here => return Way::Here(parcel.unpack()),
+                Seat::There(leader) => leader,
+                Seat::Nowhere => return Way::Answered(lost_quorum().into_http()),
+            };
+        }
+    }
+
+    async fn attempt(
+        &self,
+        rpc: &'static Rpc,
+        leader: &There,
+        parcel: &mut Parcel,
+        deadline: Instant,
+    ) -> Attempt {
+        let line = if is_unary(rpc) { Line::Calls } else { Line::Streams };
+        let connected = tokio::select! {
+            biased;
+            connected = timeout_at(deadline, self.lines.to(&leader.address, line)) => connected,
+            () = self.clone().changes(leader.raft_id) => {
+                return Attempt::Unsent("another leads now".to_owned());
+            }
+        };
+        let channel = match connected {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Attempt::Unsent(described(&error)),
+            Err(_) => return Attempt::Unsent(format!("{} does not answer", leader.address)),
+        };
+        let Some(request) = parcel.copy() else { return Attempt::Lost };
+        let mut gives_up = self.gives_up(rpc, leader.raft_id);
+        let answered = tokio::select! {
+            biased;
+            answered = channel.oneshot(request) => answered,
+            status = &mut gives_up => return Attempt::Answered(status.into_http()),
+        };
+        match answered {
+            Ok(response) => match Status::from_header_map(response.headers()) {
+                Some(status) if is_declined(&status) => Attempt::Declined(response),
+                // It has no body.
+                Some(_) => Attempt::Answered(response),
+                None => Attempt::Answered(
+                    response
+                        .map(|body| Body::new(Passage::new(body, gives_up, cut_off(writes(rpc))))),
+                ),
+            },
+            Err(error) if is_unsent(&error) => Attempt::Unsent(described(&error)),
+            Err(error) => {
+                tracing::debug!(%error, path = rpc.path, "lost the leader before it answered");
+                Attempt::Lost
+            }
+        }
+    }
+
+    /// Waits until somebody leads.
+    async fn leader(&self, deadline: Instant) -> Seat {
+        loop {
+            match self.seat() {
+                Seat::Nowhere if Instant::now() < deadline => sleep(LOOK_EVERY).await,
+                seat @ (Seat::Here | Seat::There(_) | Seat::Nowhere) => return seat,
+            }
+        }
+    }
+
+    fn seat(&self) -> Seat {
+        match self.directory.standing().group().leader() {
+            Leader::Here => Seat::Here,
+            Leader::There(member) => {
+                let raft_id = member.raft_id;
+                let address = self.directory.address(raft_id);
+                address.map_or(Seat::Nowhere, |address| Seat::There(There { raft_id, address }))
+            }
+            Leader::Nowhere => Seat::Nowhere,
+        }
+    }
+
+    /// Resolves when the answer to a call is no longer waited for. A stream ends with its leader; a
+    /// leader that has lost may still say what has become of a call. Calls that have begun may end
+    /// while this manager stops; streams would not.
+    fn gives_up(&self, rpc: &Rpc, raft_id: u64) -> passage::GivesUp {
+        let (proxy, end, lost) = (self.clone(), self.end.clone(), cut_off(writes(rpc)));
+        let is_unary = is_unary(rpc);
+        let patience = if is_unary { self.patience() } else { Duration::ZERO };
+        Box::pin(async move {
+            let changes = async {
+                proxy.changes(raft_id).await;
+                sleep(patience).await;
+            };
+            tokio::select! {
+                biased;
+                () = changes => lost,
+                () = end, if !is_unary => stopping(),
+                () = sleep(ANSWERED_WITHIN), if is_unary => lost,
+            }
+        })
+    }
+
+    /// With a manager of SwarmKit's in the group an election may take as long as among those.
+    fn patience(&self) -> Duration {
+        match self.directory.has_foreign_members() {
+            true => self.patience.max(FOREIGN_PATIENCE),
+            false => self.patience,
+        }
+    }
+
+    /// Resolves when a member leads no more.
+    async fn changes(self, raft_id: u64) {
+        while self.directory.standing().group().leader == Some(raft_id) {
+            sleep(CHECK_EVERY).await;
+        }
+    }
+}
+
+fn is_unary(rpc: &Rpc) -> bool {
+    !rpc.client_streaming && !rpc.server_streaming
+}
+
+/// Whether a call may change something. Streams do it bit by bit, and begin again by themselves.
+fn writes(rpc: &Rpc) -> bool {
+    let method = rpc.path.rsplit('/').next().unwrap_or_default();
+    let reads = ["Get", "List", "Explain", "Plan", "NodeCertificateStatus"];
+    let only_reads = reads.iter().any(|verb| method.starts_with(verb));
+    is_unary(rpc) && !only_reads
+}
+
+/// What the leader is told of a caller. Without any name it would take the call for this manager's
+/// own, so one who has none is told of by blanks.
+fn headers(arrival: &Arrival, subject: Option<Subject>) -> Result<HeaderMap, Status> {
+    let mut headers = HeaderMap::new();
+    let Some(peer) = &arrival.peer else {
+        headers.insert(REDIRECT, HeaderValue::from_static(SOCKET));
+        return Ok(headers);
+    };
+    let (name, cluster, unit) = match &subject {
+        Some(Subject { node_id, role, cluster_id }) => {
+            (node_id.as_str(), cluster_id.as_str(), organizational_unit(*role))
+        }
+        None => ("", "", ""),
+    };
+    let address = peer.address.to_string();
+    for (key, value) in [
+        (FORWARDED, "true"),
+        (COMMON_NAME, name),
+        (ORGANIZATION, cluster),
+        (UNIT, unit),
+        (REMOTE_ADDRESS, &address),
+        (REDIRECT, &address),
+    ] {
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| Status::permission_denied("this certificate names nobody"))?;
+        headers.insert(HeaderName::from_static(key), value);
+    }
+    Ok(headers)
+}
