@@ -65,6 +65,11 @@ impl Arrival {
     pub(super) fn is_passed_on(&self) -> bool {
         self.forwarded.is_some() || !self.redirects.is_empty()
     }
+
+    /// Whether this manager makes the call itself: it came through the control socket.
+    pub(super) fn is_own(&self) -> bool {
+        self.peer.is_none()
+    }
 }
 
 impl Access {

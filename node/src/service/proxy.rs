@@ -25,7 +25,10 @@ use super::{
     access::{
         Access, Arrival, COMMON_NAME, FORWARDED, ORGANIZATION, REDIRECT, REMOTE_ADDRESS, UNIT,
     },
-    status::{cut_off, is_declined, lost_quorum, passed_on_twice, stopping, unreached},
+    status::{
+        cut_off, disowned, is_declined, is_disowned, lost_quorum, passed_on_twice, stopping,
+        unreached,
+    },
 };
 use crate::remote::{Directory, Line, Lines, described};
 
@@ -119,7 +122,7 @@ impl Proxy {
             Seat::Nowhere => Err(lost_quorum()),
             Seat::There(_) if arrival.is_passed_on() => Err(passed_on_twice(&arrival.redirects)),
             Seat::There(leader) => match self.pack(arrival, subject, request).await {
-                Ok(parcel) => return self.deliver(arrival.rpc, leader, parcel, deadline).await,
+                Ok(parcel) => return self.deliver(arrival, leader, parcel, deadline).await,
                 Err(refused) => Err(refused),
             },
         };
@@ -132,7 +135,7 @@ impl Proxy {
         subject: Option<Subject>,
         request: Request<Body>,
     ) -> Result<Parcel, Status> {
-        let is_stranger = arrival.peer.is_some() && subject.is_none();
+        let is_stranger = !arrival.is_own() && subject.is_none();
         let room = if is_stranger { &self.room.strangers } else { &self.room.nodes };
         Parcel::pack(arrival.rpc, headers(arrival, subject)?, request, room).await
     }
@@ -140,15 +143,15 @@ impl Proxy {
     /// Tries until the leader has got the call, or might have.
     async fn deliver(
         &self,
-        rpc: &'static Rpc,
+        arrival: &Arrival,
         mut leader: There,
         mut parcel: Parcel,
         deadline: Instant,
     ) -> Way {
         loop {
-            let refused = match self.attempt(rpc, &leader, &mut parcel, deadline).await {
+            let refused = match self.attempt(arrival, &leader, &mut parcel, deadline).await {
                 Attempt::Answered(response) => return Way::Answered(response),
-                Attempt::Lost => return Way::Answered(cut_off(writes(rpc)).into_http()),
+                Attempt::Lost => return Way::Answered(cut_off(writes(arrival.rpc)).into_http()),
                 Attempt::Declined(response) => response,
                 Attempt::Unsent(reason) => unreached(&reason).into_http(),
             };
@@ -166,11 +169,12 @@ impl Proxy {
 
     async fn attempt(
         &self,
-        rpc: &'static Rpc,
+        arrival: &Arrival,
         leader: &There,
         parcel: &mut Parcel,
         deadline: Instant,
     ) -> Attempt {
+        let rpc = arrival.rpc;
         let line = if is_unary(rpc) { Line::Calls } else { Line::Streams };
         let connected = tokio::select! {
             biased;
@@ -194,6 +198,9 @@ impl Proxy {
         match answered {
             Ok(response) => match Status::from_header_map(response.headers()) {
                 Some(status) if is_declined(&status) => Attempt::Declined(response),
+                Some(status) if is_disowned(&status, arrival.is_own()) => {
+                    Attempt::Answered(disowned(status.message()).into_http())
+                }
                 // It has no body.
                 Some(_) => Attempt::Answered(response),
                 None => Attempt::Answered(

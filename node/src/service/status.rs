@@ -20,6 +20,10 @@ const LOST_QUORUM: &str = "The swarm does not have a leader. It's possible that 
 /// What a manager is told that has passed a call on to one that does not lead.
 const PASSED_ON_TWICE: &str = "more than one redirect to leader from";
 
+/// How a leader begins its refusal of a caller, and of a manager that passes on a call.
+const UNFIT_PEER: &str = "Permission denied: unauthorized peer role: ";
+const UNFIT_FORWARDER: &str = "Permission denied: unauthorized forwarder role: ";
+
 /// What those who want a certificate are told by a manager that does not lead.
 pub(super) const SIGNER_STOPPED: &str = "CA signer is stopped";
 
@@ -126,6 +130,22 @@ pub(super) fn is_declined(status: &Status) -> bool {
     ];
     declines.contains(&(code, text))
         || code == Code::ResourceExhausted && text.starts_with(PASSED_ON_TWICE)
+}
+
+/// Whether the leader refuses the manager that has passed on a call, and not its caller; of what came
+/// through the control socket that manager is the caller.
+pub(super) fn is_disowned(status: &Status, is_own: bool) -> bool {
+    let refusal = if is_own { UNFIT_PEER } else { UNFIT_FORWARDER };
+    status.code() == Code::PermissionDenied && status.message().starts_with(refusal)
+}
+
+/// The outcome of a call that a manager could not pass on because it is none any more, which it will
+/// soon notice itself. The caller has done nothing wrong, and others may answer it.
+pub(super) fn disowned(reason: &str) -> Status {
+    let text = format!(
+        "this node speaks for the swarm no more ({reason}): nothing was done; ask another manager"
+    );
+    Status::unavailable(text)
 }
 
 /// The outcome of a list that one answer cannot hold.

@@ -123,6 +123,24 @@ async fn what_a_leader_never_got_is_sent_again() {
     }
 }
 
+/// It has been demoted, or removed, and does not know it yet: its callers have done nothing wrong.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_refuses_the_manager_that_asks_it_does_not_refuse_its_callers() {
+    for (peer, what, code) in [
+        (None, "refuse the peer", Code::Unavailable),
+        (Some(manager()), "refuse the forwarder", Code::Unavailable),
+        // That is about the caller.
+        (Some(manager()), "refuse the peer", Code::PermissionDenied),
+    ] {
+        let mut world = World::new();
+        let client = world.client(peer).await;
+        let status = call(&client, message(WRITE, what)).await.status();
+        assert_eq!(status.code(), code, "{what}: {status}");
+        assert!(status.message().contains("node m1 is not a manager any more"), "{status}");
+        assert_eq!(world.times_asked(), 1, "{what}");
+    }
+}
+
 /// It closes the connection, and says that it has looked at no call.
 #[tokio::test(start_paused = true)]
 async fn what_a_leader_that_goes_has_not_looked_at_is_sent_to_the_next() {

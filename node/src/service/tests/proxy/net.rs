@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use actors::ca::logic::access::{Denied, Unfit};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -21,6 +22,7 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
+use protocol::id::NodeId;
 use tokio::{
     io::{DuplexStream, duplex},
     sync::mpsc,
@@ -150,6 +152,8 @@ impl Leader {
                 let text = "raft: failed to process the request: node lost leader status";
                 Status::unavailable(text).into_http()
             }
+            "refuse the peer" => denied(&Denied::Peer(demoted())).into_http(),
+            "refuse the forwarder" => denied(&Denied::Forwarder(demoted())).into_http(),
             "fail" => return Err(h2::Reason::INTERNAL_ERROR.into()),
             "hang" => std::future::pending().await,
             "flood" => Response::new(self.flood()),
@@ -186,6 +190,15 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.1.send(self.0).ok();
     }
+}
+
+fn denied(denied: &Denied) -> Status {
+    Status::permission_denied(denied.to_string())
+}
+
+/// What the leader knows of a manager that does not know it yet.
+fn demoted() -> Unfit {
+    Unfit::Demoted(NodeId::from("m1"))
 }
 
 fn trailers() -> HeaderMap {
