@@ -26,8 +26,8 @@ use super::{
         Access, Arrival, COMMON_NAME, FORWARDED, ORGANIZATION, REDIRECT, REMOTE_ADDRESS, UNIT,
     },
     status::{
-        cut_off, disowned, is_declined, is_disowned, lost_quorum, passed_on_twice, stopping,
-        unreached,
+        cut_off, declined, disowned, is_declined, is_disowned, lost_quorum, passed_on_twice,
+        stopping, unreached,
     },
 };
 use crate::remote::{Directory, Line, Lines, described};
@@ -97,7 +97,7 @@ enum Attempt {
     /// The leader has answered.
     Answered(Response<Body>),
     /// It says that it does not lead.
-    Declined(Response<Body>),
+    Declined(Status),
     /// It never got the call.
     Unsent(String),
     /// It may have got it.
@@ -152,7 +152,7 @@ impl Proxy {
             let refused = match self.attempt(arrival, &leader, &mut parcel, deadline).await {
                 Attempt::Answered(response) => return Way::Answered(response),
                 Attempt::Lost => return Way::Answered(cut_off(writes(arrival.rpc)).into_http()),
-                Attempt::Declined(response) => response,
+                Attempt::Declined(status) => declined(status).into_http(),
                 Attempt::Unsent(reason) => unreached(&reason).into_http(),
             };
             if !parcel.is_whole() || Instant::now() >= deadline {
@@ -197,7 +197,7 @@ impl Proxy {
         };
         match answered {
             Ok(response) => match Status::from_header_map(response.headers()) {
-                Some(status) if is_declined(&status) => Attempt::Declined(response),
+                Some(status) if is_declined(&status) => Attempt::Declined(status),
                 Some(status) if is_disowned(&status, arrival.is_own()) => {
                     Attempt::Answered(disowned(status.message()).into_http())
                 }

@@ -132,6 +132,12 @@ pub(super) fn is_declined(status: &Status) -> bool {
         || code == Code::ResourceExhausted && text.starts_with(PASSED_ON_TWICE)
 }
 
+/// The outcome of a call that was declined until nobody waits any longer. That managers take each other
+/// for the leader is no fault of the caller, and nothing was done.
+pub(super) fn declined(status: Status) -> Status {
+    if status.code() == Code::ResourceExhausted { lost_quorum() } else { status }
+}
+
 /// Whether the leader refuses the manager that has passed on a call, and not its caller; of what came
 /// through the control socket that manager is the caller.
 pub(super) fn is_disowned(status: &Status, is_own: bool) -> bool {

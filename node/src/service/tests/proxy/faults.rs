@@ -113,7 +113,7 @@ async fn a_leader_that_was_started_again_is_found_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_leader_never_got_is_sent_again() {
-    for what in ["refuse", "decline"] {
+    for what in ["refuse", "decline", "decline twice"] {
         let mut world = World::new();
         let client = world.client(Some(manager())).await;
         world.leader.refusals.store(3, Ordering::Relaxed);
@@ -243,10 +243,16 @@ async fn a_leader_that_cannot_be_reached_has_done_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_says_too_often_that_it_does_not_lead_is_believed() {
-    let mut world = World::new();
-    let client = world.client(Some(manager())).await;
-    world.leader.refusals.store(usize::MAX, Ordering::Relaxed);
-    let refused = call(&client, message(WRITE, "decline")).await.status();
-    let text = "raft: failed to process the request: node lost leader status";
-    check(&refused, Code::Unavailable, text);
+    const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers \
+                             are online. Make sure more than half of the managers are online.";
+    for (what, text) in [
+        ("decline", "raft: failed to process the request: node lost leader status"),
+        ("decline twice", NO_LEADER),
+    ] {
+        let mut world = World::new();
+        let client = world.client(Some(manager())).await;
+        world.leader.refusals.store(usize::MAX, Ordering::Relaxed);
+        let refused = call(&client, message(WRITE, what)).await.status();
+        check(&refused, Code::Unavailable, text);
+    }
 }

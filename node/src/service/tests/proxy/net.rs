@@ -152,6 +152,10 @@ impl Leader {
                 let text = "raft: failed to process the request: node lost leader status";
                 Status::unavailable(text).into_http()
             }
+            "decline twice" if refuses => {
+                let text = "more than one redirect to leader from: [control-socket]";
+                Status::resource_exhausted(text).into_http()
+            }
             "refuse the peer" => denied(&Denied::Peer(demoted())).into_http(),
             "refuse the forwarder" => denied(&Denied::Forwarder(demoted())).into_http(),
             "fail" => return Err(h2::Reason::INTERNAL_ERROR.into()),
