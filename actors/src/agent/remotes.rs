@@ -1,8 +1,8 @@
 //! Which managers a node knows, and which of them it asks next (cluster-security-dispatch §19).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
-use protocol::{id::NodeId, wire};
+use protocol::{address::Address, id::NodeId, wire};
 
 /// The weight of a manager of which nothing is known yet.
 const WEIGHT: f64 = 10.0;
@@ -82,14 +82,14 @@ impl Remotes {
         let named = managers.iter().filter_map(|manager| {
             let wire::Peer { node_id, addr } = manager.peer.clone()?;
             let remote = Remote { node_id: node_id.into(), addr };
-            (!remote.addr.is_empty()).then_some((remote, manager.weight))
+            is_reachable(&remote.addr).then_some((remote, manager.weight))
         });
         let named: BTreeMap<_, _> = named.collect();
         if named.is_empty() {
             return;
         }
-        // The first manager of a cluster may tell no address of its own: to whoever joined there, it
-        // is where it was.
+        // A manager of SwarmKit's may tell no address of its own: to whoever joined there, it is
+        // where it was.
         let is_named = |addr: &str| named.keys().any(|remote| remote.addr == addr);
         self.0.retain(|remote, _| {
             let by_address = remote.node_id.as_str().is_empty() && !is_named(&remote.addr);
@@ -107,6 +107,12 @@ impl Remotes {
         let weight = self.0.get(&remote).map_or(weight, smoothed);
         self.0.insert(remote, weight);
     }
+}
+
+/// Whether somebody could be called there. Who only says that it listens on all its addresses would be
+/// this node itself.
+fn is_reachable(addr: &str) -> bool {
+    Address::from_str(addr).is_ok_and(|address| !address.is_everywhere())
 }
 
 fn clip(weight: f64) -> f64 {
@@ -174,11 +180,13 @@ mod tests {
     fn a_list_replaces_what_was_known() {
         let mut remotes = Remotes::new([remote("a"), remote("gone")]);
         remotes.note(&remote("a"), Outcome::Failure);
-        remotes.learn(&[peer("a", "a:4242", 10), peer("b", "b:4242", 10), peer("c", "", 10)]);
+        let nowhere = ["", "0.0.0.0:4242", "[::]:4242", "4242"].map(|addr| peer("c", addr, 10));
+        remotes
+            .learn(&[&[peer("a", "a:4242", 10), peer("b", "b:4242", 10)], &nowhere[..]].concat());
         assert_eq!(remotes.known().cloned().collect::<Vec<_>>(), ["a", "b"].map(remote));
         assert_eq!((weight(&remotes, "a"), weight(&remotes, "b")), (Some(5.0), Some(10.0)));
         let before = remotes.clone();
-        remotes.learn(&[peer("c", "", 10)]);
+        remotes.learn(&nowhere);
         remotes.note(&remote("gone"), Outcome::Failure);
         assert_eq!(remotes, before, "nobody on it can be reached, and the other is forgotten");
     }

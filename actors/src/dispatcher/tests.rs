@@ -4,7 +4,6 @@ mod actor;
 mod assignments;
 mod doubt;
 mod intake;
-mod managers;
 mod registry;
 mod sessions;
 

@@ -263,7 +263,7 @@ impl Manager {
             control: Control::new(leadership.clone(), clock.clone()),
             advisor: Advisor::new(leadership.clone(), clock),
             watch: Watch::new(store.clone(), raft.recipient(), end.clone()),
-            certificates: Certificates::new(leadership.clone(), node_id, end.clone()),
+            certificates: Certificates::new(leadership.clone(), node_id.clone(), end.clone()),
             diagnostics: Diagnostics::new(given.census.clone()),
             raft: service::Raft::new(self.directory.clone(), raft.recipient()),
             membership: Membership::new(
@@ -273,7 +273,7 @@ impl Manager {
                 raft.recipient(),
                 raft.recipient(),
             ),
-            dispatcher: service::Dispatcher::new(seat, end),
+            dispatcher: service::Dispatcher::new(seat, node_id, self.directory.clone(), end),
             leadership,
         }
     }

@@ -159,6 +159,13 @@ impl Directory {
         Some(node_id.into())
     }
 
+    /// Returns where the member is reached that a node is.
+    pub fn address_of(&self, node_id: &str) -> Option<String> {
+        let group = self.standing.group();
+        let member = group.members.iter().find(|member| member.node_id == node_id)?;
+        self.address(member.raft_id)
+    }
+
     /// Returns where other members than this one are reached.
     pub fn others(&self) -> Vec<String> {
         let group = self.standing.group();

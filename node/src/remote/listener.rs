@@ -116,8 +116,9 @@ async fn begun(
     room: OwnedSemaphorePermit,
 ) -> io::Result<Connection<Peer>> {
     stream.set_nodelay(true)?;
+    let here = stream.local_addr()?.ip().to_canonical();
     let stream = tls.accept(stream).await?;
-    let peer = Peer::new(address, stream.get_ref().1.peer_certificates());
+    let peer = Peer::new(address, here, stream.get_ref().1.peer_certificates());
     let peer =
         peer.map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error.to_string()))?;
     match peer.certificate.clone() {

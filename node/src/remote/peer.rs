@@ -1,6 +1,9 @@
 //! Who is at the other end of a connection of the network port.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use actors::ca::logic::{Subject, Window};
 use rustls::pki_types::CertificateDer;
@@ -12,6 +15,8 @@ use crate::identity::{Chain, Invalid};
 pub struct Peer {
     /// Where it calls from.
     pub address: SocketAddr,
+    /// At which address of this node.
+    pub here: IpAddr,
     /// What it has shown, if anything.
     pub certificate: Option<Arc<Presented>>,
 }
@@ -29,6 +34,7 @@ impl Peer {
     /// Reads what a handshake has brought.
     pub(super) fn new(
         address: SocketAddr,
+        here: IpAddr,
         certificates: Option<&[CertificateDer<'_>]>,
     ) -> Result<Self, Invalid> {
         let presented = |certificates: &[CertificateDer<'_>]| {
@@ -36,6 +42,6 @@ impl Peer {
             let Chain { subject, window, .. } = Chain::of(certificates)?;
             Ok(Arc::new(Presented { subject, window }))
         };
-        Ok(Self { address, certificate: certificates.map(presented).transpose()? })
+        Ok(Self { address, here, certificate: certificates.map(presented).transpose()? })
     }
 }

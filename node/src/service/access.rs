@@ -1,7 +1,10 @@
 //! Who calls: reads it from the connection and from what managers tell of each other's callers, and
 //! has it judged. What others claim is gone before anybody can believe it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use actors::{
     ca::logic::{
@@ -47,6 +50,13 @@ pub struct Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallerAddress(pub SocketAddr);
 
+/// At which address a caller reaches this manager, or could: in the extensions of a request.
+///
+/// For a call that another manager has passed on it is where that one has reached this one, unless both
+/// are on one machine: to others, such an address would mean their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReachedAt(pub(super) IpAddr);
+
 /// A call that has come in, with what it says about itself and may say.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
@@ -56,6 +66,7 @@ pub(super) struct Arrival {
     /// Whose call it is, if a manager passes it on.
     forwarded: Option<Forwarded>,
     address: Option<SocketAddr>,
+    here: Option<IpAddr>,
     /// Who passed it on for whom, if anybody did.
     pub(super) redirects: Vec<String>,
 }
@@ -94,11 +105,13 @@ impl Access {
             .is_some_and(|presented| may_forward(certificate(presented), &self.own));
         let Said { forwarded, address, redirects } = if is_heard { said } else { Said::default() };
         let rpc = rpc.ok_or_else(|| Status::unimplemented("this method is not known"))?;
-        let address = match &forwarded {
-            Some(_) => address,
-            None => peer.as_ref().map(|peer| peer.address),
+        let here = peer.as_ref().map(|peer| peer.here);
+        let (address, here) = match &forwarded {
+            Some(_) => (address, here.filter(|here| !here.is_loopback())),
+            None => (peer.as_ref().map(|peer| peer.address), here),
         };
-        Ok(Arrival { rpc, peer, forwarded, address, redirects })
+        let address = address.map(|it| SocketAddr::new(it.ip().to_canonical(), it.port()));
+        Ok(Arrival { rpc, peer, forwarded, address, here, redirects })
     }
 
     /// Judges a call that is answered here, and tells whoever answers who calls.
@@ -111,6 +124,9 @@ impl Access {
         request.extensions_mut().insert(caller);
         if let Some(address) = arrival.address {
             request.extensions_mut().insert(CallerAddress(address));
+        }
+        if let Some(here) = arrival.here {
+            request.extensions_mut().insert(ReachedAt(here));
         }
         Ok(())
     }

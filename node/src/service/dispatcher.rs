@@ -2,6 +2,7 @@
 //! manager, which is there while the manager leads.
 
 mod listing;
+mod placing;
 
 use std::net::IpAddr;
 
@@ -27,8 +28,13 @@ use protocol::{
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
-use self::listing::Listing;
-use super::{CallerAddress, End, access, status::not_offered};
+use self::{listing::Listing, placing::Places};
+use super::{
+    CallerAddress, End,
+    access::{self, ReachedAt},
+    status::not_offered,
+};
+use crate::remote::Directory;
 
 /// The most that a node may say of its machine, encoded. It is written with the node, and sent with
 /// it to whoever lists nodes.
@@ -41,6 +47,7 @@ const DISCONNECT: &str = "node must disconnect";
 #[derive(Clone)]
 pub struct Dispatcher {
     pub(super) seat: Seat,
+    places: Places,
     /// Resolves when the daemon ends: a session would never end by itself.
     end: End,
 }
@@ -49,9 +56,10 @@ pub struct Dispatcher {
 type Stream<T> = BoxStream<'static, Result<T, Status>>;
 
 impl Dispatcher {
-    /// Answers while there is a dispatcher at `seat`. All streams end with `end`.
-    pub fn new(seat: Seat, end: End) -> Self {
-        Self { seat, end }
+    /// Answers while there is a dispatcher at `seat`, of which this node is the manager. Others are found
+    /// in `directory`. All streams end with `end`.
+    pub fn new(seat: Seat, own: NodeId, directory: Directory, end: End) -> Self {
+        Self { seat, places: Places::new(own, directory), end }
     }
 
     pub(super) fn present(&self) -> Result<Address<dispatcher::Dispatcher>, Status> {
@@ -133,6 +141,7 @@ impl dispatcher_server::Dispatcher for Dispatcher {
         request: Request<SessionRequest>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (node, addr) = caller(&request)?;
+        let here = request.extensions().get::<ReachedAt>().map(|ReachedAt(here)| *here);
         let request = request.into_inner();
         if request.description.as_ref().is_some_and(|it| it.encoded_len() > DESCRIPTION_BYTES_MAX) {
             let text = format!("a node's description has {DESCRIPTION_BYTES_MAX} bytes at most");
@@ -145,7 +154,10 @@ impl dispatcher_server::Dispatcher for Dispatcher {
         let first = messages.recv().await.ok_or_else(|| refused(&Error::SessionInvalid))?;
         let of = CheckSession { node, session: first.session_id.as_str().into() };
         let rest = self.stream(dispatcher, of, messages);
-        Ok(Response::new(stream::once(async { Ok(first) }).chain(rest).boxed()))
+        let places = self.places.clone();
+        let told = stream::once(async { Ok(first) }).chain(rest);
+        let told = told.map(move |message| message.map(|message| places.put(message, here)));
+        Ok(Response::new(told.boxed()))
     }
 
     async fn heartbeat(

@@ -137,7 +137,7 @@ fn caller<T>(request: &Request<T>) -> Result<(NodeId, Option<IpAddr>), Status> {
     let node = access::caller(request)?.node().cloned();
     let unknown = || Status::permission_denied("Permission denied: no peer info");
     let from = request.extensions().get::<CallerAddress>();
-    Ok((node.ok_or_else(unknown)?, from.map(|CallerAddress(address)| address.ip().to_canonical())))
+    Ok((node.ok_or_else(unknown)?, from.map(|CallerAddress(address)| address.ip())))
 }
 
 #[tonic::async_trait]

@@ -42,15 +42,16 @@ impl Book {
     /// somewhere else than they were.
     pub fn open(folder: &Path, seeds: impl IntoIterator<Item = String>) -> io::Result<Self> {
         let mut known = remembered(&folder.join(FILE))?;
+        let written = known.len();
         for addr in seeds {
             if !known.iter().any(|remote| remote.addr == addr) {
                 known.push(Remote { node_id: NodeId::default(), addr });
             }
         }
         Ok(Self(Arc::new(Pages {
+            is_stale: AtomicBool::new(known.len() > written),
             remotes: ArcSwap::from_pointee(Remotes::new(known)),
             folder: folder.to_owned(),
-            is_stale: AtomicBool::new(false),
             is_written: AtomicBool::new(false),
         })))
     }
@@ -119,9 +120,11 @@ impl Attempt {
         &self.remote.addr
     }
 
-    /// The manager has registered this node.
+    /// The manager has registered this node. A seed is worth writing down now: no manager may ever name
+    /// it.
     pub(super) fn succeeded(&self) {
         self.book.note(&self.remote, Outcome::Success);
+        self.book.write();
     }
 }
 
@@ -255,8 +258,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let book = Book::open(folder.path(), [seed().addr]).expect("a book");
         let mut expected = Remotes::new([seed()]);
+        let path = folder.path().join("state.json");
         let attempt = Attempt::new(book.clone(), seed());
+        assert!(!path.exists(), "nobody may be there");
         attempt.succeeded();
+        let text = r#"[{"addr":"seed:4242","node_id":""}]"#;
+        assert_eq!(fs::read_to_string(&path).expect("a file"), text);
         expected.note(&seed(), Outcome::Success);
         assert_eq!(**book.0.remotes.load(), expected);
         drop(attempt);

@@ -1,6 +1,11 @@
 //! Who is let in by which door, what of a call's metadata is believed, and what is seen of it.
 
-use std::{convert::Infallible, future::pending, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::pending,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use actors::{
     ca::logic::{
@@ -28,7 +33,7 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use super::{Access, Certificates, Front, World, check, front, run, subject};
 use crate::{
     remote::{Peer, Presented},
-    service::CallerAddress,
+    service::{CallerAddress, access::ReachedAt},
 };
 
 const SESSION: &str = "/docker.swarmkit.v1.Dispatcher/Session";
@@ -65,8 +70,11 @@ pub(super) fn peer(certificate: Option<(&str, NodeRole, i64)>) -> Peer {
         let window = Window { not_before_seconds: 0, not_after_seconds };
         Arc::new(Presented { subject: subject(node_id, role), window })
     });
-    Peer { address: address("10.0.0.9:999"), certificate }
+    Peer { address: address("10.0.0.9:999"), here: HERE, certificate }
 }
+
+/// Where peers reach this node.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 pub(super) const VALID: i64 = -24 * 60 * 60;
 
@@ -147,6 +155,21 @@ fn what_only_managers_may_say_reaches_no_service_whoever_says_it() {
     });
 }
 
+/// A manager on the same machine has reached this one where nobody else could.
+#[test]
+fn a_service_is_not_told_where_another_manager_of_its_machine_has_reached_it() {
+    run(&view(), async |world| {
+        let at_home = || Peer { here: IpAddr::from([127, 0, 0, 1]), ..manager() };
+        let own = request(SESSION, Some(at_home()));
+        let for_another = passed_on(request(SESSION, Some(at_home())), "w", "swarm-worker", "c");
+        for (request, is_told) in [(own, true), (for_another, false)] {
+            let (seen, _) = through(front(&world.store, Door::Network), request).await;
+            let seen = seen.expect("it is let in").extensions;
+            assert_eq!(seen.get::<ReachedAt>().is_some(), is_told);
+        }
+    });
+}
+
 #[test]
 fn a_service_is_told_who_calls_and_from_where() {
     let node = |id: &str, role| Some(Caller::Node { id: id.into(), role });
@@ -208,6 +231,9 @@ fn a_service_is_told_who_calls_and_from_where() {
             assert_eq!(seen.and_then(|seen| seen.get::<Caller>()), caller.as_ref(), "{what}");
             let found = seen.and_then(|seen| seen.get::<CallerAddress>());
             assert_eq!(found, from.map(|from| CallerAddress(address(from))).as_ref(), "{what}");
+            let reached = seen.and_then(|seen| seen.get::<ReachedAt>());
+            let is_peer = caller.is_some() && door == Door::Network;
+            assert_eq!(reached, is_peer.then_some(&ReachedAt(HERE)), "{what}");
         }
     });
 }

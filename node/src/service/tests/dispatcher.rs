@@ -3,6 +3,7 @@
 use actors::{
     dispatcher::{self, Seat},
     environment::Clock,
+    raft::Founder,
     store::testing::until_leading,
 };
 use protocol::{
@@ -23,7 +24,7 @@ use super::*;
 use crate::{
     clock::SystemClock,
     identity::{Identity, stranger_config},
-    remote::{Guests, Name, RemoteListener, dial},
+    remote::{Directory, Guests, Name, RemoteListener, dial},
     service::{dispatcher::Dispatcher, serve_port},
 };
 
@@ -87,7 +88,8 @@ impl Manager {
         let address = port.address().to_string();
         let credentials = identity.credentials().expect("credentials");
         let tls = credentials.remote_config().expect("a configuration");
-        let service = Dispatcher::new(seat.clone(), end.clone());
+        let directory = Directory::new(seat.standing().clone());
+        let service = Dispatcher::new(seat.clone(), node.clone(), directory, end.clone());
         let routes = Routes::new(DispatcherServer::new(service.clone()))
             .add_service(DoubtServer::new(service));
         let front = Front::new(access(&store, identity), None);
@@ -202,6 +204,27 @@ fn an_agent_registers_lives_and_works() {
             manager.store.feed().news(view.index()).await;
             view = manager.store.view();
         }
+    });
+}
+
+#[test]
+fn a_manager_that_listens_everywhere_is_where_a_node_has_reached_it() {
+    run_manager(async |manager| {
+        let own = Founder {
+            raft_id: 1,
+            node_id: manager.node.to_string(),
+            address: "0.0.0.0:4242".to_owned(),
+        };
+        manager.seat.standing().name(vec![own]);
+        manager.lead().await;
+        let mut messages =
+            manager.client.session(wire::SessionRequest::default()).await.expect("it is open");
+        let mut told = Vec::new();
+        while told.is_empty() {
+            told = messages.get_mut().message().await.expect("open").expect("a message").managers;
+        }
+        let peer = told.remove(0).peer.expect("who it is");
+        assert_eq!((&*peer.node_id, &*peer.addr), (manager.node.as_str(), "127.0.0.1:4242"));
     });
 }
 

@@ -177,12 +177,17 @@ impl World {
             raft: super::Raft::new(directory.clone(), raft.recipient()),
             membership: Membership::new(
                 store.clone(),
-                directory,
+                directory.clone(),
                 tls,
                 raft.recipient(),
                 raft.recipient(),
             ),
-            dispatcher: Dispatcher::new(Seat::default(), end.clone()),
+            dispatcher: Dispatcher::new(
+                Seat::default(),
+                "n1".into(),
+                directory.clone(),
+                end.clone(),
+            ),
             leadership: leadership.clone(),
         };
         let path = folder.path().join("s");
