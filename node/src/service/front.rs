@@ -8,8 +8,8 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
-use tonic::{Status, body::Body};
-use tower::{Layer, Service};
+use tonic::body::Body;
+use tower::{Layer, Service, ServiceExt};
 
 use super::{
     access::Access,
@@ -33,25 +33,40 @@ impl Front {
 }
 
 impl Parts {
-    /// Lets a call in, or says what has become of it elsewhere. The leader judges what is passed on
-    /// to it; others may know less than it does.
-    async fn way(&self, mut request: Request<Body>) -> Way {
-        let refused = |status: Status| Way::Answered(status.into_http());
+    /// Answers a call with `services`, or says what has become of it elsewhere. The leader judges what is
+    /// passed on to it; others may know less than it does.
+    async fn answer<S>(
+        &self,
+        mut services: S,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<Body>>,
+    {
         let arrival = match self.access.receive(&mut request) {
             Ok(arrival) => arrival,
-            Err(status) => return refused(status),
+            Err(status) => return Ok(status.into_http()),
         };
         let proxy = self.proxy.as_ref().filter(|_| arrival.rpc.leader);
-        let way = match proxy {
+        let mut way = match proxy {
             Some(proxy) => proxy.pass(&self.access, &arrival, request).await,
-            None => Way::Here(request),
+            None => Way::Here(request, None),
         };
-        match way {
-            Way::Here(mut request) => match self.access.admit(&arrival, &mut request) {
-                Ok(()) => Way::Here(request),
-                Err(status) => refused(status),
-            },
-            answered @ Way::Answered(_) => answered,
+        loop {
+            let (mut request, kept) = match way {
+                Way::Here(request, kept) => (request, kept),
+                Way::Answered(response) => return Ok(response),
+            };
+            if let Err(status) = self.access.admit(&arrival, &mut request) {
+                return Ok(status.into_http());
+            }
+            services.ready().await?;
+            let response = services.call(request).await?;
+            let (Some(proxy), Some(kept)) = (proxy, kept) else { return Ok(response) };
+            way = match proxy.again(&arrival, kept, response).await {
+                Ok(way) => way,
+                Err(response) => return Ok(response),
+            };
         }
     }
 }
@@ -75,6 +90,7 @@ impl<S> Service<Request<Body>> for Fronted<S>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send,
+    S::Error: Send,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -87,14 +103,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         // The clone may not be ready, and what was polled is.
         let clone = self.services.clone();
-        let mut services = std::mem::replace(&mut self.services, clone);
+        let services = std::mem::replace(&mut self.services, clone);
         let front = self.front.clone();
-        async move {
-            match front.0.way(request).await {
-                Way::Here(request) => services.call(request).await,
-                Way::Answered(response) => Ok(response),
-            }
-        }
-        .boxed()
+        async move { front.0.answer(services, request).await }.boxed()
     }
 }

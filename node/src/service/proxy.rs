@@ -26,8 +26,8 @@ use super::{
         Access, Arrival, COMMON_NAME, FORWARDED, ORGANIZATION, REDIRECT, REMOTE_ADDRESS, UNIT,
     },
     status::{
-        cut_off, declined, disowned, is_declined, is_disowned, lost_quorum, passed_on_twice,
-        stopping, unreached,
+        cut_off, declined, disowned, is_declined, is_disowned, is_joining, lost_quorum,
+        passed_on_twice, stopping, unreached,
     },
 };
 use crate::remote::{Directory, Line, Lines, described};
@@ -44,6 +44,9 @@ const FOREIGN_PATIENCE: Duration = Duration::from_secs(21);
 /// The longest that an answer is waited for, whoever leads: a member without a vote does not notice that
 /// its leader has stopped.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What agents call.
+const DISPATCHER: &str = "/docker.swarmkit.v1.Dispatcher/";
 
 /// What stands for the address of a caller on the control socket.
 const SOCKET: &str = "control-socket";
@@ -74,10 +77,24 @@ impl Proxy {
 
 /// Where a call is answered.
 pub(super) enum Way {
-    /// Here.
-    Here(Request<Body>),
+    /// Here. What is kept can be answered elsewhere, should this manager find that it does not lead.
+    Here(Request<Body>, Option<Kept>),
     /// Elsewhere, or not at all; this is the answer.
     Answered(Response<Body>),
+}
+
+/// A call, for another try.
+pub(super) struct Kept {
+    parcel: Parcel,
+    /// Until when it waits for a leader.
+    deadline: Instant,
+}
+
+impl Kept {
+    fn here(mut self) -> Way {
+        let request = self.parcel.here().expect("it is whole");
+        Way::Here(request, Some(self))
+    }
 }
 
 /// The leader, where it can be reached.
@@ -117,16 +134,48 @@ impl Proxy {
             Err(refused) => return Way::Answered(refused.into_http()),
         };
         let deadline = Instant::now() + self.patience();
-        let passed_on = match self.leader(deadline).await {
-            Seat::Here => return Way::Here(request),
-            Seat::Nowhere => Err(lost_quorum()),
-            Seat::There(_) if arrival.is_passed_on() => Err(passed_on_twice(&arrival.redirects)),
-            Seat::There(leader) => match self.pack(arrival, subject, request).await {
-                Ok(parcel) => return self.deliver(arrival, leader, parcel, deadline).await,
-                Err(refused) => Err(refused),
-            },
+        let seat = self.leader(deadline).await;
+        let refused = match &seat {
+            Seat::Here if !is_kept(arrival) => return Way::Here(request, None),
+            Seat::Nowhere => Some(lost_quorum()),
+            Seat::There(_) if arrival.is_passed_on() => Some(passed_on_twice(&arrival.redirects)),
+            Seat::Here | Seat::There(_) => None,
         };
-        Way::Answered(passed_on.unwrap_or_else(Status::into_http))
+        let packed = match refused {
+            Some(refused) => Err(refused),
+            None => self.pack(arrival, subject, request).await,
+        };
+        match packed {
+            Ok(parcel) => self.bring(arrival, seat, Kept { parcel, deadline }).await,
+            Err(refused) => Way::Answered(refused.into_http()),
+        }
+    }
+
+    /// Goes on with a call if this manager has answered that it does not lead: it may yet, or another
+    /// does. Any other answer comes back, and the last one.
+    pub(super) async fn again(
+        &self,
+        arrival: &Arrival,
+        kept: Kept,
+        answered: Response<Body>,
+    ) -> Result<Way, Response<Body>> {
+        let status = Status::from_header_map(answered.headers());
+        let is_declined = status.is_some_and(|status| is_declined(&status));
+        if !is_declined || Instant::now() >= kept.deadline {
+            return Err(answered);
+        }
+        drop(answered);
+        sleep(LOOK_EVERY).await;
+        let seat = self.leader(kept.deadline).await;
+        Ok(self.bring(arrival, seat, kept).await)
+    }
+
+    async fn bring(&self, arrival: &Arrival, seat: Seat, kept: Kept) -> Way {
+        match seat {
+            Seat::Here => kept.here(),
+            Seat::There(leader) => self.deliver(arrival, leader, kept).await,
+            Seat::Nowhere => Way::Answered(lost_quorum().into_http()),
+        }
     }
 
     async fn pack(
@@ -141,26 +190,20 @@ impl Proxy {
     }
 
     /// Tries until the leader has got the call, or might have.
-    async fn deliver(
-        &self,
-        arrival: &Arrival,
-        mut leader: There,
-        mut parcel: Parcel,
-        deadline: Instant,
-    ) -> Way {
+    async fn deliver(&self, arrival: &Arrival, mut leader: There, mut kept: Kept) -> Way {
         loop {
-            let refused = match self.attempt(arrival, &leader, &mut parcel, deadline).await {
+            let refused = match self.attempt(arrival, &leader, &mut kept).await {
                 Attempt::Answered(response) => return Way::Answered(response),
                 Attempt::Lost => return Way::Answered(cut_off(writes(arrival.rpc)).into_http()),
                 Attempt::Declined(status) => declined(status).into_http(),
                 Attempt::Unsent(reason) => unreached(&reason).into_http(),
             };
-            if !parcel.is_whole() || Instant::now() >= deadline {
+            if !kept.parcel.is_whole() || Instant::now() >= kept.deadline {
                 return Way::Answered(refused);
             }
             sleep(LOOK_EVERY).await;
-            leader = match self.leader(deadline).await {
-                Seat::Here => return Way::Here(parcel.unpack()),
+            leader = match self.leader(kept.deadline).await {
+                Seat::Here => return kept.here(),
                 Seat::There(leader) => leader,
                 Seat::Nowhere => return Way::Answered(lost_quorum().into_http()),
             };
@@ -171,14 +214,13 @@ impl Proxy {
         &self,
         arrival: &Arrival,
         leader: &There,
-        parcel: &mut Parcel,
-        deadline: Instant,
+        Kept { parcel, deadline }: &mut Kept,
     ) -> Attempt {
         let rpc = arrival.rpc;
         let line = if is_unary(rpc) { Line::Calls } else { Line::Streams };
         let connected = tokio::select! {
             biased;
-            connected = timeout_at(deadline, self.lines.to(&leader.address, line)) => connected,
+            connected = timeout_at(*deadline, self.lines.to(&leader.address, line)) => connected,
             () = self.clone().changes(leader.raft_id) => {
                 return Attempt::Unsent("another leads now".to_owned());
             }
@@ -197,7 +239,9 @@ impl Proxy {
         };
         match answered {
             Ok(response) => match Status::from_header_map(response.headers()) {
-                Some(status) if is_declined(&status) => Attempt::Declined(status),
+                Some(status) if is_declined(&status) || is_joining(&status) => {
+                    Attempt::Declined(status)
+                }
                 Some(status) if is_disowned(&status, arrival.is_own()) => {
                     Attempt::Answered(disowned(status.message()).into_http())
                 }
@@ -273,6 +317,13 @@ impl Proxy {
             sleep(CHECK_EVERY).await;
         }
     }
+}
+
+/// Whether a call that is answered here is kept until it is. Who passes one on keeps it; an agent looks for
+/// another manager by itself, and its heartbeats are many.
+fn is_kept(arrival: &Arrival) -> bool {
+    let is_of_agent = arrival.rpc.path.starts_with(DISPATCHER);
+    is_unary(arrival.rpc) && !is_of_agent && !arrival.is_passed_on()
 }
 
 fn is_unary(rpc: &Rpc) -> bool {

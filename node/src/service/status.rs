@@ -20,8 +20,7 @@ const LOST_QUORUM: &str = "The swarm does not have a leader. It's possible that 
 /// What a manager is told that has passed a call on to one that does not lead.
 const PASSED_ON_TWICE: &str = "more than one redirect to leader from";
 
-/// How a leader begins its refusal of a caller, and of a manager that passes on a call.
-const UNFIT_PEER: &str = "Permission denied: unauthorized peer role: ";
+/// How a leader begins its refusal of a manager that passes on a call.
 const UNFIT_FORWARDER: &str = "Permission denied: unauthorized forwarder role: ";
 
 /// What those who want a certificate are told by a manager that does not lead.
@@ -132,6 +131,12 @@ pub(super) fn is_declined(status: &Status) -> bool {
         || code == Code::ResourceExhausted && text.starts_with(PASSED_ON_TWICE)
 }
 
+/// Whether whoever is where the leader was knows nothing of it: a manager that has lost its log joins anew
+/// there, and answers nothing else meanwhile.
+pub(super) fn is_joining(status: &Status) -> bool {
+    status.code() == Code::Unimplemented && status.message().is_empty()
+}
+
 /// The outcome of a call that was declined until nobody waits any longer. That managers take each other
 /// for the leader is no fault of the caller, and nothing was done.
 pub(super) fn declined(status: Status) -> Status {
@@ -139,10 +144,10 @@ pub(super) fn declined(status: Status) -> Status {
 }
 
 /// Whether the leader refuses the manager that has passed on a call, and not its caller; of what came
-/// through the control socket that manager is the caller.
+/// through the control socket that manager is the caller, whom no manager refuses anything.
 pub(super) fn is_disowned(status: &Status, is_own: bool) -> bool {
-    let refusal = if is_own { UNFIT_PEER } else { UNFIT_FORWARDER };
-    status.code() == Code::PermissionDenied && status.message().starts_with(refusal)
+    let is_refused = status.code() == Code::PermissionDenied;
+    is_refused && (is_own || status.message().starts_with(UNFIT_FORWARDER))
 }
 
 /// The outcome of a call that a manager could not pass on because it is none any more, which it will

@@ -99,10 +99,11 @@ impl Parcel {
         Some(request)
     }
 
-    /// Returns the request as it came in, for this manager to answer.
-    pub(super) fn unpack(mut self) -> Request<Body> {
-        let body = self.content.take().expect("only what is whole is looked at again");
-        Request::from_parts(self.head, body)
+    /// Returns the request as it came in, for this manager to answer; none of a stream that has been
+    /// sent.
+    pub(super) fn here(&mut self) -> Option<Request<Body>> {
+        let body = self.content.take()?;
+        Some(Request::from_parts(self.head.clone(), body))
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::{
 use tonic::{Code, Status};
 
 use super::{
-    A_MOMENT, LEADER, Leader, MUTE, OWN, PATIENCE, READ, SESSION, THIRD, UPLOAD, WRITE, World,
-    endless, listen, manager, message,
+    A_MOMENT, HEARTBEAT, LEADER, Leader, MUTE, OWN, PATIENCE, READ, SESSION, THIRD, UPLOAD, WRITE,
+    World, endless, listen, manager, message,
     net::{call, framed, open},
     request,
 };
@@ -113,7 +113,7 @@ async fn a_leader_that_was_started_again_is_found_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_leader_never_got_is_sent_again() {
-    for what in ["refuse", "decline", "decline twice"] {
+    for what in ["refuse", "decline", "decline twice", "join"] {
         let mut world = World::new();
         let client = world.client(Some(manager())).await;
         world.leader.refusals.store(3, Ordering::Relaxed);
@@ -178,6 +178,43 @@ async fn a_manager_that_comes_to_lead_answers_itself() {
         world.elect(Some(OWN));
     });
     assert_eq!((&*answer.by, answer.bytes), ("here", framed(b"message")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_leads_no_more_passes_on_what_it_was_asked_itself() {
+    let mut world = World::new();
+    let client = world.client(None).await;
+    world.elect(Some(OWN));
+    world.own_refusals.store(3, Ordering::Relaxed);
+    assert_eq!(call(&client, message(WRITE, "")).await.by, "here", "it leads again");
+    world.own_refusals.store(usize::MAX, Ordering::Relaxed);
+    let (answer, ()) = tokio::join!(call(&client, message(WRITE, "")), async {
+        sleep(A_MOMENT).await;
+        world.elect(Some(LEADER));
+    });
+    assert_eq!((&*answer.by, answer.bytes), ("leader", framed(b"message")));
+    world.elect(Some(OWN));
+    let began = Instant::now();
+    let refused = call(&client, message(WRITE, "")).await;
+    check(&refused.status(), Code::Unavailable, "raft: no elected cluster leader");
+    assert!(began.elapsed() >= PATIENCE, "an election may end that");
+}
+
+/// Agents look for another manager by themselves, and who passes a call on tries again.
+#[tokio::test(start_paused = true)]
+async fn what_others_will_ask_again_is_not_kept() {
+    let mut world = World::new();
+    world.elect(Some(OWN));
+    world.own_refusals.store(usize::MAX, Ordering::Relaxed);
+    let client = world.client(Some(manager())).await;
+    let mut passed_on = message(WRITE, "");
+    passed_on.headers_mut().insert("redirect", "10.0.0.7:1".parse().expect("a value"));
+    for request in [message(HEARTBEAT, ""), passed_on] {
+        let (path, began) = (request.uri().path().to_owned(), Instant::now());
+        let refused = call(&client, request).await;
+        check(&refused.status(), Code::Unavailable, "raft: no elected cluster leader");
+        assert!(began.elapsed() < A_MOMENT, "{path}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,14 @@ mod joining;
 mod net;
 mod passing;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use actors::{
     ca::logic::access::Door,
@@ -49,6 +56,8 @@ struct World {
     standing: Standing,
     heard: Heard,
     leader: Leader,
+    /// How often the manager that is asked says itself that nobody leads.
+    own_refusals: Arc<AtomicUsize>,
     serving: AbortHandle,
     /// Ends the manager that is asked.
     stop: Option<oneshot::Sender<()>>,
@@ -64,7 +73,8 @@ impl World {
         let standing = Standing::default();
         let (stop, stopped) = oneshot::channel();
         let (stop, end) = (Some(stop), stopped.map(drop).boxed().shared());
-        let world = Self { net, standing, heard, leader, serving, stop, end };
+        let own_refusals = Arc::default();
+        let world = Self { net, standing, heard, leader, own_refusals, serving, stop, end };
         world.elect(Some(LEADER));
         world
     }
@@ -91,11 +101,21 @@ impl World {
         let (directory, lines) =
             (Directory::new(self.standing.clone()), Lines::new(self.net.dial()));
         let proxy = Proxy::new(directory, lines, PATIENCE, self.end.clone());
-        let here = service_fn(|request: Request<Body>| async {
-            let mut response = Status::ok("").into_http::<Body>();
-            response.headers_mut().insert("answered-by", HeaderValue::from_static("here"));
-            *response.body_mut() = request.into_body();
-            Ok::<_, Infallible>(response)
+        let refusals = self.own_refusals.clone();
+        let here = service_fn(move |request: Request<Body>| {
+            let declines = refusals.load(Ordering::Relaxed) > 0;
+            if declines {
+                refusals.fetch_sub(1, Ordering::Relaxed);
+            }
+            async move {
+                let mut response = Status::ok("").into_http::<Body>();
+                *response.body_mut() = request.into_body();
+                if declines {
+                    response = Status::unavailable("raft: no elected cluster leader").into_http();
+                }
+                response.headers_mut().insert("answered-by", HeaderValue::from_static("here"));
+                Ok::<_, Infallible>(response)
+            }
         });
         let services = ServiceBuilder::new()
             .map_request(move |request: Request<Incoming>| {
