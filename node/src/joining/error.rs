@@ -8,6 +8,11 @@ use crate::{
     remote::DialError,
 };
 
+/// What managers say while nobody leads, or when somebody else does than a moment ago. What a node asks for
+/// to join may be asked for again, also if nobody knows whether it was written.
+const PASSING: [&str; 3] =
+    ["code = Unavailable", "code = Aborted", "it may have been written or not"];
+
 /// Why a node does not get into a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -90,7 +95,7 @@ impl Error {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Dial(_) | Self::Silent { .. } => true,
-            Self::Refused { answer, .. } => answer.contains("code = Unavailable"),
+            Self::Refused { answer, .. } => PASSING.iter().any(|part| answer.contains(part)),
             Self::AnotherRoot { .. }
             | Self::Root(_)
             | Self::Fips
@@ -100,6 +105,29 @@ impl Error {
             | Self::NoManager
             | Self::Clock { .. }
             | Self::Skewed { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn what_a_change_of_leader_brings_may_pass() {
+        let unknown = "the leader changed while this was being written: it may have been written or not; \
+                       look before you try again";
+        for (code, text, expected) in [
+            (Code::Unavailable, "raft: no elected cluster leader", true),
+            (Code::Aborted, "CA signer is stopped", true),
+            (Code::Unknown, unknown, true),
+            (Code::Unknown, "raft: raft message is too large and can't be sent", false),
+            (Code::InvalidArgument, "A valid join token is necessary to join this cluster", false),
+        ] {
+            let error = Error::refused("m1:4242", &Status::new(code, text));
+            assert_eq!(error.may_pass(), expected, "{error}");
         }
     }
 }
