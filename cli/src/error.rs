@@ -1,5 +1,8 @@
 //! What went wrong, and how it is told: one line, and the usage where it helps (cli.md §1).
 
+/// How a manager refuses a change to what an object was before.
+const OVERTAKEN: &str = "update out of sequence";
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -44,6 +47,15 @@ impl Error {
             return Self::Failed(format!("{what} are not offered by this version of swarmd"));
         }
         status.into()
+    }
+
+    /// Whether the object was changed by another in between: what was asked for may be done to what it is
+    /// now.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        match self {
+            Self::Status(status) => status.message().ends_with(OVERTAKEN),
+            Self::Connection(_) | Self::Usage(_) | Self::Failed(_) | Self::Output(_) => false,
+        }
     }
 
     /// Writes the error to standard error, with the usage where it helps.

@@ -13,6 +13,7 @@ mod convergence;
 mod error;
 mod node;
 mod output;
+mod overtaken;
 mod refusal;
 mod resolve;
 mod service;

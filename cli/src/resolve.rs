@@ -10,6 +10,8 @@ use protocol::wire::{
     list_services_request,
 };
 
+use tonic::{Code, Response, Status};
+
 use crate::{connect::Client, error::Error};
 
 /// Takes the only object of a listing by name.
@@ -24,13 +26,21 @@ fn only<T>(kind: &str, name: &str, mut found: Vec<T>) -> Result<T, Error> {
     }
 }
 
+/// The object with an id. Whoever could not be asked has not said that there is none.
+fn by_id<T>(answer: Result<Response<T>, Status>) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(answer) => Ok(Some(answer.into_inner())),
+        Err(status) if status.code() == Code::Unavailable => Err(status.into()),
+        Err(_) => Ok(None),
+    }
+}
+
 impl Client {
     /// Finds a node by its id, else by its name.
     pub(crate) async fn node(&mut self, name: &str) -> Result<Node, Error> {
         let request = GetNodeRequest { node_id: name.to_owned() };
-        if let Ok(answer) = self.control.get_node(request).await
-            && let Some(node) = answer.into_inner().node
-        {
+        let answer = self.control.get_node(request).await;
+        if let Some(node) = by_id(answer)?.and_then(|answer| answer.node) {
             return Ok(node);
         }
         let names = vec![name.to_owned()];
@@ -43,9 +53,8 @@ impl Client {
     pub(crate) async fn service(&mut self, name: &str) -> Result<Service, Error> {
         let service_id = name.to_owned();
         let request = GetServiceRequest { service_id, insert_defaults: false };
-        if let Ok(answer) = self.control.get_service(request).await
-            && let Some(service) = answer.into_inner().service
-        {
+        let answer = self.control.get_service(request).await;
+        if let Some(service) = by_id(answer)?.and_then(|answer| answer.service) {
             return Ok(service);
         }
         let names = vec![name.to_owned()];
@@ -57,9 +66,8 @@ impl Client {
     /// Finds a cluster by its id, else by its name.
     pub(crate) async fn cluster(&mut self, name: &str) -> Result<Cluster, Error> {
         let request = GetClusterRequest { cluster_id: name.to_owned() };
-        if let Ok(answer) = self.control.get_cluster(request).await
-            && let Some(cluster) = answer.into_inner().cluster
-        {
+        let answer = self.control.get_cluster(request).await;
+        if let Some(cluster) = by_id(answer)?.and_then(|answer| answer.cluster) {
             return Ok(cluster);
         }
         let names = vec![name.to_owned()];
@@ -71,9 +79,8 @@ impl Client {
     /// Finds a network by its id, else by its name.
     pub(crate) async fn network(&mut self, name: &str) -> Result<Network, Error> {
         let request = GetNetworkRequest { network_id: name.to_owned(), ..Default::default() };
-        if let Ok(answer) = self.control.get_network(request).await
-            && let Some(network) = answer.into_inner().network
-        {
+        let answer = self.control.get_network(request).await;
+        if let Some(network) = by_id(answer)?.and_then(|answer| answer.network) {
             return Ok(network);
         }
         let names = vec![name.to_owned()];
@@ -139,5 +146,19 @@ impl Names {
             self.known.insert(id.to_owned(), name.to_owned());
         }
         self.known[id].clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_that_could_not_be_asked_has_not_said_that_there_is_none() {
+        assert_eq!(by_id(Ok(Response::new(1))).expect("found"), Some(1));
+        let missing = by_id::<u8>(Err(Status::not_found("node n not found")));
+        assert_eq!(missing.expect("it is sought by its name"), None);
+        let error = by_id::<u8>(Err(Status::unavailable("no leader"))).expect_err("nobody knows");
+        assert_eq!(error.to_string(), "no leader");
     }
 }

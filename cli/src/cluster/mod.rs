@@ -20,6 +20,7 @@ use crate::{
     connect::Client,
     error::Error,
     output::{self, Format, Listing, json},
+    overtaken::persist,
     text,
 };
 
@@ -78,17 +79,21 @@ pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(),
 }
 
 async fn update(client: &mut Client, name: &str, changes: &Changes) -> Result<(), Error> {
-    let cluster = client.cluster(name).await?;
-    let spec = cluster.spec.unwrap_or_default();
-    let cluster_version = cluster.meta.and_then(|meta| meta.version);
-    if let Some(request) = changes.request(&cluster.id, cluster_version, spec) {
-        client.control.update_cluster(request).await?;
-    }
+    let written = async || {
+        let cluster = client.cluster(name).await?;
+        let spec = cluster.spec.unwrap_or_default();
+        let cluster_version = cluster.meta.and_then(|meta| meta.version);
+        if let Some(request) = changes.request(&cluster.id, cluster_version, spec) {
+            client.control.update_cluster(request).await?;
+        }
+        Ok(cluster.id)
+    };
+    let id = persist(written).await?;
     if changes.replace_silent {
         let ended = client.doubt.end_doubt(EndDoubtRequest {}).await;
         ended.map_err(|status| Error::of_call("doubts of the leader", status))?;
     }
-    text::print(&format!("{}\n", cluster.id))?;
+    text::print(&format!("{id}\n"))?;
     if changes.rotation.manager_unlock_key {
         text::print(&unlock_key(client).await?)?;
     }

@@ -18,6 +18,7 @@ use crate::{
     connect::Client,
     error::Error,
     output::{self, Format, Listing, Output, json},
+    overtaken::persist,
     task,
     text::{
         self, human,
@@ -113,7 +114,8 @@ pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(),
             return Ok(());
         }
     };
-    update(&mut client.await?, &node, &change).await
+    let mut client = client.await?;
+    persist(async || update(&mut client, &node, &change).await).await
 }
 
 async fn ls(

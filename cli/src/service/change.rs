@@ -16,6 +16,7 @@ use crate::{
     convergence::{self, Wait},
     error::Error,
     output::{Format, json},
+    overtaken::persist,
     text,
     value::{self, Invalid},
 };
@@ -110,6 +111,28 @@ pub(super) async fn update(
     references: &References,
     manner: Manner,
 ) -> Result<(), Error> {
+    let changed = async || change(client, name, changes, references, manner).await;
+    match persist(changed).await? {
+        Changed::Planned => Ok(()),
+        Changed::Service { id, written } => manner.conclude(client, &id, name, written).await,
+    }
+}
+
+/// What has become of a change.
+enum Changed {
+    /// It was shown what it would do.
+    Planned,
+    /// The service, and the version of its spec if one was written.
+    Service { id: String, written: Option<Version> },
+}
+
+async fn change(
+    client: &mut Client,
+    name: &str,
+    changes: &Changes,
+    references: &References,
+    manner: Manner,
+) -> Result<Changed, Error> {
     let service = client.service(name).await?;
     let before = service.spec.unwrap_or_default();
     let mut spec = before.clone();
@@ -117,14 +140,15 @@ pub(super) async fn update(
     references.apply(client, &mut spec).await?;
     if spec == before {
         if manner.must_wait() && !manner.dry_run {
-            return manner.conclude(client, &service.id, name, None).await;
+            return Ok(Changed::Service { id: service.id, written: None });
         }
         return Err(Error::usage("no changes detected"));
     }
     let service_version = service.meta.and_then(|meta| meta.version);
     if manner.dry_run {
         let request = PlanRequest { spec: Some(spec), service_id: service.id, service_version };
-        return advice::plan(client, &before, request, manner.format).await;
+        advice::plan(client, &before, request, manner.format).await?;
+        return Ok(Changed::Planned);
     }
     let request = UpdateServiceRequest {
         service_id: service.id.clone(),
@@ -134,5 +158,5 @@ pub(super) async fn update(
     };
     let after = client.control.update_service(request).await?.into_inner().service;
     let written = after.and_then(|service| service.spec_version);
-    manner.conclude(client, &service.id, name, written).await
+    Ok(Changed::Service { id: service.id, written })
 }
