@@ -16,7 +16,7 @@ use tonic::Streaming;
 
 use crate::{
     daemon::{Daemon, Place, connect, eventually},
-    fleet::{attentive, await_exactly, await_nodes, hear_every_second, processes, processes_on},
+    fleet::{attentive, await_exactly, await_nodes, hear_often, processes, processes_on},
     network::Network,
     swarm::{Swarm, nodes},
 };
@@ -32,7 +32,7 @@ fn a_worker_that_is_cut_off_is_replaced_and_stops_its_tasks_once_it_is_back() {
     };
     let swarm = Swarm::on(vec![place(0, "m1")]);
     let manager = &swarm.managers[0];
-    hear_every_second(manager);
+    hear_often(manager);
     let [one, other] = [1, 2].map(|machine| swarm.worker(place(machine, &format!("w{machine}"))));
     manager.swarmctl(&format!(
         "service create --name web --image host --command sleep --args {argument} --replicas 6"

@@ -25,6 +25,9 @@ use tonic::transport::{Channel, Endpoint};
 /// How long anything may take on a slow, busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What managers say while nobody leads.
+const UNDONE: [&str; 2] = ["does not have a leader", "nothing was done"];
+
 /// The binaries of this workspace, built once for all tests of this process.
 pub(crate) fn binary(name: &str) -> &'static Path {
     static BINARIES: OnceLock<Vec<PathBuf>> = OnceLock::new();
@@ -195,6 +198,11 @@ impl Daemon {
         command
     }
 
+    /// What its node is called.
+    pub(crate) fn hostname(&self) -> &str {
+        &self.place.hostname
+    }
+
     /// Whether it runs, as far as the test knows.
     pub(crate) fn is_running(&self) -> bool {
         self.child.is_some()
@@ -263,10 +271,15 @@ impl Daemon {
         }
     }
 
-    /// Runs `swarmctl` and returns what it printed.
+    /// Runs `swarmctl` and returns what it printed. On a busy machine there may be no leader for a while
+    /// at any time; what surely was not done then is done again.
     #[track_caller]
     pub(crate) fn swarmctl(&self, line: &str) -> String {
-        self.try_swarmctl(line).unwrap_or_else(|error| panic!("swarmctl {line}: {error}"))
+        let done = eventually(line, || match self.try_swarmctl(line) {
+            Err(error) if UNDONE.iter().any(|text| error.contains(text)) => Err(error),
+            done => Ok(done),
+        });
+        done.unwrap_or_else(|error| panic!("swarmctl {line}: {error}"))
     }
 
     /// Runs `swarmctl`, which must fail, and returns the first line of its error.

