@@ -62,6 +62,12 @@ pub enum News {
 
 /// One manager, as the node with our certificate sees it (cluster-security-dispatch §10 to §12).
 pub trait Manager: Send + Sync + 'static {
+    /// Whether it knows this node by a certificate that the node has replaced since: it would be cut off
+    /// when that ends.
+    fn is_outdated(&self) -> bool {
+        false
+    }
+
     /// Registers the node. The first message means that it is registered and carries the session's
     /// id.
     fn session(&self, request: wire::SessionRequest) -> Messages<wire::SessionMessage>;

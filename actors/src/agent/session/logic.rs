@@ -13,6 +13,8 @@ pub(super) enum Input {
     Begin,
     /// What the machine offers; none when it cannot tell.
     Described(Option<Box<wire::NodeDescription>>),
+    /// The manager knows this node by a certificate that it has replaced.
+    Outdated,
     /// The manager sent a session message. The first one means that the node is registered; every
     /// one carries the session's id.
     Received(String),
@@ -27,7 +29,7 @@ pub(super) enum Input {
 pub(super) enum Effect {
     /// Asks what the machine offers; `Input::Described` follows.
     Describe,
-    /// Asks again after the polling period, or once the node's certificate has changed.
+    /// Asks again after the polling period, or once the node's certificate has another issuer.
     DescribeLater,
     /// Chooses a manager and registers there.
     Open(Box<wire::SessionRequest>),
@@ -89,6 +91,11 @@ impl Sessions {
             }
             (Input::Described(description), Phase::Describing) => self.open(description),
             (Input::Described(description), Phase::Registered) => self.described(description),
+            (Input::Outdated, Phase::Registered) => {
+                let mut effects = vec![Effect::Close];
+                effects.extend(self.open(self.description.clone()));
+                effects
+            }
             (Input::Received(id), Phase::Opening) => self.registered(id),
             (Input::Assigned(message), Phase::Registered) => self.assigned(message),
             (Input::Failed, Phase::Opening | Phase::Registered) => {
@@ -100,6 +107,7 @@ impl Sessions {
             (
                 Input::Begin
                 | Input::Described(_)
+                | Input::Outdated
                 | Input::Received(_)
                 | Input::Assigned(_)
                 | Input::Failed,

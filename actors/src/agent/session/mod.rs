@@ -216,7 +216,9 @@ impl Session {
     }
 
     fn described(&mut self, found: Option<Box<wire::NodeDescription>>, ctx: &mut Context<Self>) {
-        self.step(Input::Described(found), ctx);
+        let is_outdated = self.open.as_ref().is_some_and(|open| open.manager.is_outdated());
+        let input = if is_outdated { Input::Outdated } else { Input::Described(found) };
+        self.step(input, ctx);
     }
 
     fn begin_open(&mut self, request: wire::SessionRequest, ctx: &mut Context<Self>) {

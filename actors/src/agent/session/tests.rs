@@ -57,6 +57,15 @@ fn a_session_is_described_opened_and_then_kept_alive() {
 }
 
 #[test]
+fn a_manager_that_knows_an_older_certificate_is_called_anew_in_the_same_session() {
+    let mut sessions = registered();
+    assert_eq!(sessions.step(Input::Outdated), [Effect::Close, request(Some("one"), "s1")]);
+    assert_eq!(sessions.step(Input::Outdated), [], "it is on its way");
+    let register = Effect::Register("s1".to_owned());
+    assert_eq!(sessions.step(received("s1")).first(), Some(&register));
+}
+
+#[test]
 fn a_machine_that_cannot_tell_joins_without_a_description() {
     let mut sessions = Sessions::new();
     sessions.step(Input::Begin);

@@ -258,6 +258,22 @@ fn a_changed_certificate_is_told_at_once() {
     });
 }
 
+/// The manager would cut it off when the certificate of before ends.
+#[test]
+fn a_renewed_certificate_is_shown_in_the_same_session_within_twenty_seconds() {
+    simulate(async || {
+        let node = Node::default();
+        let _tree = node.boot();
+        node.until("registered", |node| node.manager.heartbeats() > 0).await;
+        node.manager.is_behind();
+        sleep(Duration::from_secs(50)).await;
+        let sessions = node.manager.sessions();
+        let ids: Vec<_> = sessions.iter().map(|asked| asked.session_id.as_str()).collect();
+        assert_eq!(ids, ["", "s1"]);
+        assert_eq!(sessions[0].description, sessions[1].description);
+    });
+}
+
 #[test]
 fn a_machine_that_cannot_describe_itself_is_asked_every_twenty_seconds() {
     simulate(async || {

@@ -41,6 +41,8 @@ struct Inner {
     reported: watch::Sender<Vec<wire::update_task_status_request::TaskStatusUpdate>>,
     /// Whether anybody answers.
     reachable: AtomicBool,
+    /// Whether the node has another certificate since it was called last.
+    is_outdated: AtomicBool,
     /// Tells open streams that the manager is gone.
     cut: Notify,
     sessions: watch::Sender<Vec<wire::SessionRequest>>,
@@ -56,6 +58,7 @@ impl Default for Scripted {
             assigned: watch::Sender::default(),
             reported: watch::Sender::default(),
             reachable: AtomicBool::new(true),
+            is_outdated: AtomicBool::default(),
             cut: Notify::new(),
             sessions: watch::Sender::default(),
             heartbeats: AtomicU32::new(0),
@@ -90,6 +93,11 @@ impl Scripted {
         let reported = self.0.reported.borrow();
         let of_task = reported.iter().filter(|update| update.task_id == task.as_str());
         of_task.filter_map(|update| update.status.clone()).collect()
+    }
+
+    /// The node has another certificate from now on.
+    pub(super) fn is_behind(&self) {
+        self.0.is_outdated.store(true, Ordering::Relaxed);
     }
 
     /// What was asked for every session so far.
@@ -134,10 +142,15 @@ impl Managers for Scripted {
 }
 
 impl Manager for Scripted {
+    fn is_outdated(&self) -> bool {
+        self.0.is_outdated.load(Ordering::Relaxed)
+    }
+
     fn session(&self, request: wire::SessionRequest) -> Messages<wire::SessionMessage> {
         let kept = request.session_id.clone();
         let session_id = if kept.is_empty() { "s1".to_owned() } else { kept };
         self.0.sessions.send_modify(|sessions| sessions.push(request));
+        self.0.is_outdated.store(false, Ordering::Relaxed);
         let root_ca = "root".into();
         let first = wire::SessionMessage { session_id, root_ca, ..wire::SessionMessage::default() };
         let first = stream::iter([self.check().map(|()| first)]);

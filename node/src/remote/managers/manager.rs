@@ -18,7 +18,7 @@ use rustls::ClientConfig;
 use tonic::{Code, Response, Status, Streaming, transport::Channel};
 
 use super::{Attempt, Lane, lists};
-use crate::remote::{Connection, DialError, Name, described, dial};
+use crate::remote::{Connection, DialError, Name, Shown, described, dial};
 
 /// The largest message that is taken of a manager: all tasks of a node may be in one.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -30,6 +30,8 @@ pub(super) struct RemoteManager {
     streams: DispatcherClient<Channel>,
     /// Heartbeats and statuses: nothing large comes this way.
     quick: DispatcherClient<Channel>,
+    /// As whom the manager knows this node on either.
+    shown: [Shown; 2],
     /// The connection for what is quick ends with it.
     _lane: Lane,
 }
@@ -48,17 +50,20 @@ impl RemoteManager {
         let streams = dial(attempt.address(), Name::Manager, tls);
         let (streams, quick) = join(streams, quick).await;
         let gone = || ManagerError::Failed("the heartbeats' thread is gone".to_owned());
-        let (streams, quick) = (client(streams)?, client(quick.ok_or_else(gone)?)?);
-        Ok(Self { attempt: Arc::new(attempt), streams, quick, _lane: lane })
+        let (streams, shown) = client(streams)?;
+        let (quick, shown_too) = client(quick.ok_or_else(gone)?)?;
+        let shown = [shown, shown_too];
+        Ok(Self { attempt: Arc::new(attempt), streams, quick, shown, _lane: lane })
     }
 }
 
 fn client(
     connected: Result<Connection, DialError>,
-) -> Result<DispatcherClient<Channel>, ManagerError> {
-    let Connection { channel, .. } =
+) -> Result<(DispatcherClient<Channel>, Shown), ManagerError> {
+    let Connection { channel, shown, .. } =
         connected.map_err(|error| ManagerError::Failed(described(&error)))?;
-    Ok(DispatcherClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    let client = DispatcherClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    Ok((client, shown))
 }
 
 /// What the agent makes of a refusal: what nobody knows it need not say again.
@@ -83,6 +88,10 @@ fn messages<T: Send + 'static>(
 }
 
 impl Manager for RemoteManager {
+    fn is_outdated(&self) -> bool {
+        self.shown.iter().any(Shown::is_outdated)
+    }
+
     fn session(&self, request: SessionRequest) -> Messages<SessionMessage> {
         let (mut client, attempt) = (self.streams.clone(), self.attempt.clone());
         let mut is_first = true;

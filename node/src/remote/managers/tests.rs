@@ -223,6 +223,21 @@ fn a_manager_that_knows_no_assignments_is_asked_for_lists() {
 }
 
 #[test]
+fn a_manager_is_known_to_know_an_older_certificate() {
+    run(async |world| {
+        let fake = Fake::start(&world.credentials);
+        let manager = world.managers(&[&fake], None).choose().await.expect("a manager");
+        assert!(!manager.is_outdated());
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(vec!["swarm-worker".to_owned()]);
+        let renewed = params.expect("a name").self_signed(&key).expect("a certificate");
+        let replaced = world.credentials.replace(&[renewed.der().clone()], &key.into());
+        replaced.expect("a certificate for the key");
+        assert!(manager.is_outdated());
+    });
+}
+
+#[test]
 fn who_knows_nobody_says_so() {
     run(async |world| {
         let chosen = world.managers(&[], None).choose().await;
