@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use protocol::{
     address::{Address, InvalidAddress},
     duration::nanoseconds,
+    generic::GenericResources,
     token::JoinToken,
 };
 use tracing::level_filters::LevelFilter;
@@ -72,6 +73,10 @@ pub struct Configuration {
     /// How long a tick of raft is; the same on every manager
     #[arg(long, default_value = "100ms", value_parser = tick)]
     pub raft_tick: Duration,
+    /// What this machine has besides processors and memory: counts, or the names of each
+    /// (fpga=2,gpu=UUID1,gpu=UUID2)
+    #[arg(long)]
+    pub generic_node_resources: Option<GenericResources>,
     /// What to do other than run a node.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -225,6 +230,8 @@ mod tests {
             "--log-format",
             ":0",
             "100ms",
+            "--generic-node-resources",
+            "gpu=1,gpu=a",
             "debug",
             "-1",
             "99999999999999999999",

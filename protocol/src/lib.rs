@@ -3,6 +3,7 @@
 pub mod address;
 pub mod constraint;
 pub mod duration;
+pub mod generic;
 pub mod id;
 pub mod image;
 pub mod objects;

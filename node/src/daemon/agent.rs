@@ -35,6 +35,7 @@ pub(super) async fn start_agent(
     let open_files = executor::raise_open_files().context("open files cannot be counted")?;
     let executor = executor::Config {
         hostname: configuration.hostname.clone(),
+        generic_resources: configuration.generic_node_resources.clone().unwrap_or_default().0,
         open_files: Some(open_files),
         ..executor::Config::new(tasks)
     };

@@ -7,7 +7,10 @@ use rustls::ClientConfig;
 use tokio::sync::{Mutex, oneshot::error::TryRecvError};
 use tonic::transport::Channel;
 
-use super::dial::{Connection, Error, Name, dial};
+use super::{
+    dial::{Connection, Error, Name, dial},
+    shown::Shown,
+};
 
 /// How a connection to an address is made.
 pub type Dial = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Connection, Error>> + Send + Sync>;
@@ -51,7 +54,8 @@ impl Lines {
     /// Returns the connection to an address, a new one if there is none or it has ended. The one to
     /// another address is given up, and so is one that was made with another certificate than this
     /// node has now: the leader would go by that until it leads no more. Calls on it go on.
-    pub async fn to(&self, address: &str, line: Line) -> Result<Channel, Error> {
+    /// What this node has shown on it comes with it.
+    pub async fn to(&self, address: &str, line: Line) -> Result<(Channel, Shown), Error> {
         let kept = match line {
             Line::Streams => &self.streams,
             Line::Calls => &self.calls,
@@ -63,12 +67,12 @@ impl Lines {
             && !connection.shown.is_outdated()
             && connection.ended.try_recv() == Err(TryRecvError::Empty)
         {
-            return Ok(connection.channel.clone());
+            return Ok((connection.channel.clone(), connection.shown.clone()));
         }
         let connection = (self.dial)(address.to_owned()).await?;
-        let channel = connection.channel.clone();
+        let found = (connection.channel.clone(), connection.shown.clone());
         *kept = Some(Kept { address: address.to_owned(), connection });
-        Ok(channel)
+        Ok(found)
     }
 }
 
@@ -81,10 +85,7 @@ mod tests {
     use tokio::{io::duplex, sync::mpsc};
 
     use super::*;
-    use crate::{
-        identity::Credentials,
-        remote::{Shown, speak},
-    };
+    use crate::{identity::Credentials, remote::speak};
 
     fn pair() -> (Vec<CertificateDer<'static>>, PrivatePkcs8KeyDer<'static>) {
         let key = rcgen::KeyPair::generate().expect("a key");

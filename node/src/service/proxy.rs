@@ -12,6 +12,7 @@ use actors::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use protocol::rpc::Rpc;
+use rand::{Rng, rngs::OsRng};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Status, body::Body};
 use tower::ServiceExt;
@@ -27,10 +28,10 @@ use super::{
     },
     status::{
         cut_off, declined, disowned, is_declined, is_disowned, is_joining, lost_quorum,
-        passed_on_twice, stopping, unreached,
+        passed_on_twice, replaced, stopping, unreached,
     },
 };
-use crate::remote::{Directory, Line, Lines, described};
+use crate::remote::{Directory, Line, Lines, Shown, described};
 
 /// How often a new leader is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -44,6 +45,10 @@ const FOREIGN_PATIENCE: Duration = Duration::from_secs(21);
 /// The longest that an answer is waited for, whoever leads: a member without a vote does not notice that
 /// its leader has stopped.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Within which time streams of agents are brought to a new certificate of this manager, each at a moment
+/// of its own.
+const REPLACED_WITHIN: Duration = Duration::from_secs(120);
 
 /// What agents call.
 const DISPATCHER: &str = "/docker.swarmkit.v1.Dispatcher/";
@@ -225,13 +230,13 @@ impl Proxy {
                 return Attempt::Unsent("another leads now".to_owned());
             }
         };
-        let channel = match connected {
-            Ok(Ok(channel)) => channel,
+        let (channel, shown) = match connected {
+            Ok(Ok(found)) => found,
             Ok(Err(error)) => return Attempt::Unsent(described(&error)),
             Err(_) => return Attempt::Unsent(format!("{} does not answer", leader.address)),
         };
         let Some(request) = parcel.copy() else { return Attempt::Lost };
-        let mut gives_up = self.gives_up(rpc, leader.raft_id);
+        let mut gives_up = self.gives_up(rpc, leader.raft_id, shown);
         let answered = tokio::select! {
             biased;
             answered = channel.oneshot(request) => answered,
@@ -284,10 +289,11 @@ impl Proxy {
 
     /// Resolves when the answer to a call is no longer waited for. A stream ends with its leader; a
     /// leader that has lost may still say what has become of a call. Calls that have begun may end
-    /// while this manager stops; streams would not.
-    fn gives_up(&self, rpc: &Rpc, raft_id: u64) -> passage::GivesUp {
+    /// while this manager stops; streams would not. Those of agents are brought to a connection with the
+    /// certificate of now, bit by bit: the leader cuts the other when the one of before ends, with all of them.
+    fn gives_up(&self, rpc: &Rpc, raft_id: u64, shown: Shown) -> passage::GivesUp {
         let (proxy, end, lost) = (self.clone(), self.end.clone(), cut_off(writes(rpc)));
-        let is_unary = is_unary(rpc);
+        let (is_unary, is_of_agent) = (is_unary(rpc), is_of_agent(rpc));
         let patience = if is_unary { self.patience() } else { Duration::ZERO };
         Box::pin(async move {
             let changes = async {
@@ -298,6 +304,7 @@ impl Proxy {
                 biased;
                 () = changes => lost,
                 () = end, if !is_unary => stopping(),
+                () = is_replaced(shown), if !is_unary && is_of_agent => replaced(),
                 () = sleep(ANSWERED_WITHIN), if is_unary => lost,
             }
         })
@@ -322,8 +329,21 @@ impl Proxy {
 /// Whether a call that is answered here is kept until it is. Who passes one on keeps it; an agent looks for
 /// another manager by itself, and its heartbeats are many.
 fn is_kept(arrival: &Arrival) -> bool {
-    let is_of_agent = arrival.rpc.path.starts_with(DISPATCHER);
-    is_unary(arrival.rpc) && !is_of_agent && !arrival.is_passed_on()
+    is_unary(arrival.rpc) && !is_of_agent(arrival.rpc) && !arrival.is_passed_on()
+}
+
+fn is_of_agent(rpc: &Rpc) -> bool {
+    rpc.path.starts_with(DISPATCHER)
+}
+
+/// Resolves within minutes of the time at which this node has another certificate than the one it has
+/// shown.
+async fn is_replaced(shown: Shown) {
+    let moment = OsRng.gen_range(Duration::ZERO..REPLACED_WITHIN);
+    sleep(moment).await;
+    while !shown.is_outdated() {
+        sleep(REPLACED_WITHIN).await;
+    }
 }
 
 fn is_unary(rpc: &Rpc) -> bool {

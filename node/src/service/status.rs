@@ -103,6 +103,11 @@ pub(super) fn stopping() -> Status {
     Status::unavailable("the manager is stopping")
 }
 
+/// The outcome of a stream whose connection to the leader shows a certificate that was replaced.
+pub(super) fn replaced() -> Status {
+    Status::unavailable("the manager has another certificate now: begin again")
+}
+
 /// The outcome of a call that finds too much on its way to the leader.
 pub(super) fn no_room() -> Status {
     let text = "too many requests are on their way to the leader: nothing was done; try again";

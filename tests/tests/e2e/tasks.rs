@@ -35,6 +35,32 @@ fn a_task_gets_its_environment_and_its_limits() {
 }
 
 #[test]
+fn a_task_gets_what_its_machine_was_said_to_have() {
+    let mut daemon = Daemon::idle();
+    daemon.launch_with(&["--generic-node-resources", "gpu=one,gpu=two,fpga=1"]);
+    daemon.swarmctl(
+        "service create --name web --image host --command sleep --args 100502 --replicas 3 \
+         --generic-resources gpu=1",
+    );
+    // There is none for the third.
+    let pids = daemon.await_processes("100502", 2);
+    let mut given: Vec<_> = pids
+        .iter()
+        .map(|pid| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).expect("it runs");
+            let environment = String::from_utf8_lossy(&environment).into_owned();
+            let of_gpu =
+                environment.split('\0').find_map(|it| it.strip_prefix("DOCKER_RESOURCE_GPU="));
+            of_gpu.map(str::to_owned)
+        })
+        .collect();
+    given.sort();
+    assert_eq!(given, ["one", "two"].map(|name| Some(name.to_owned())));
+    daemon.swarmctl("service remove web");
+    daemon.await_processes("100502", 0);
+}
+
+#[test]
 fn a_template_that_means_nothing_is_refused() {
     let daemon = Daemon::start();
     let create = "service create --name web --image host --command true --env";

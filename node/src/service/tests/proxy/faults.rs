@@ -1,8 +1,9 @@
 //! Leaders that are lost, change, or were none.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use http_body_util::BodyExt;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep, timeout},
@@ -15,11 +16,14 @@ use super::{
     net::{call, framed, open},
     request,
 };
+use crate::identity::Credentials;
 
 const UNKNOWN: &str = "the leader changed while this was being written: it may have been written \
                        or not; look before you try again";
 
 const LOST: &str = "the leader was lost or has changed; try again";
+
+const LONG: Duration = Duration::from_secs(5 * 60);
 
 #[track_caller]
 fn check(status: &Status, code: Code, text: &str) {
@@ -52,6 +56,46 @@ async fn streams_end_when_another_leads_or_nobody_does() {
         let trailers = end.expect("trailers").expect("no fault").into_trailers().expect("they are");
         check(&Status::from_header_map(&trailers).expect("a status"), Code::Unavailable, LOST);
     }
+}
+
+fn pair() -> (Vec<CertificateDer<'static>>, PrivatePkcs8KeyDer<'static>) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["swarm-manager".to_owned()]);
+    let certificate = params.expect("a name").self_signed(&key).expect("a certificate");
+    (vec![certificate.der().clone()], key.into())
+}
+
+/// The leader would cut them all at once when the certificate of before ends.
+#[tokio::test(start_paused = true)]
+async fn streams_of_agents_are_brought_to_a_new_certificate_one_by_one() {
+    let (chain, key) = pair();
+    let credentials = Credentials::new(&chain, &key, &chain).expect("credentials");
+    let mut world = World::new();
+    world.net.tls = Some(credentials.client_config().expect("a configuration"));
+    let client = world.client(Some(manager())).await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(open(&client, message(SESSION, "half")).await);
+    }
+    let mut upload = open(&client, request(UPLOAD, "half", endless())).await;
+    for stream in streams.iter_mut().chain([&mut upload]) {
+        stream.frame().await.expect("not the end").expect("no fault");
+        assert!(timeout(LONG, stream.frame()).await.is_err(), "the certificate is the same");
+    }
+    let (chain, key) = pair();
+    credentials.replace(&chain, &key).expect("a certificate for the key");
+    let began = Instant::now();
+    let ended = futures_util::future::join_all(streams.iter_mut().map(async |stream| {
+        let end = timeout(LONG, stream.frame()).await.expect("it ends by itself");
+        let trailers = end.expect("trailers").expect("no fault").into_trailers().expect("they are");
+        let status = Status::from_header_map(&trailers).expect("a status");
+        check(&status, Code::Unavailable, "the manager has another certificate now: begin again");
+        began.elapsed()
+    }));
+    let ended = ended.await;
+    assert!(ended.iter().any(|at| at.abs_diff(ended[0]) > A_MOMENT), "all at once: {ended:?}");
+    assert!(ended.iter().all(|at| *at < LONG), "{ended:?}");
+    assert!(timeout(LONG, upload.frame()).await.is_err(), "nobody would begin that again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use protocol::id::NodeId;
+use rustls::ClientConfig;
 use tokio::{
     io::{DuplexStream, duplex},
     sync::mpsc,
@@ -31,7 +32,7 @@ use tokio::{
 use tonic::{Status, body::Body, transport::Channel};
 use tower::{Service, ServiceExt};
 
-use crate::remote::{Dial, DialError, speak};
+use crate::remote::{Connection, Dial, DialError, Shown, speak};
 
 /// Where nobody says anything.
 pub(super) const SILENT: &str = "silent:1";
@@ -47,6 +48,8 @@ pub(super) fn framed(message: &[u8]) -> Bytes {
 pub(super) struct Net {
     doors: Arc<ArcSwap<BTreeMap<String, mpsc::UnboundedSender<DuplexStream>>>>,
     servers: JoinSet<()>,
+    /// As whom others are called, where that matters.
+    pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
 impl Net {
@@ -88,8 +91,9 @@ impl Net {
 
     /// How managers find each other here. Whoever is silent takes no connection and refuses none.
     pub(super) fn dial(&self) -> Dial {
-        let doors = self.doors.clone();
+        let (doors, tls) = (self.doors.clone(), self.tls.clone());
         Arc::new(move |address| {
+            let shown = tls.as_ref().map(Shown::now).unwrap_or_default();
             let door = doors.load().get(&address).cloned();
             async move {
                 if address == SILENT {
@@ -100,7 +104,8 @@ impl Net {
                     return Err(DialError::Refused { address });
                 }
                 let uri = format!("http://{address}").parse().expect("an address");
-                speak(&address, uri, ours).await
+                let connection = speak(&address, uri, ours).await?;
+                Ok(Connection { shown, ..connection })
             }
             .boxed()
         })
