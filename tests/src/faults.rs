@@ -79,6 +79,7 @@ pub const TARGETS_WITH_IDENTITIES: Targets = Targets {
     actors: &[
         "core/raft",
         "core/store",
+        "log/writer",
         "leadership",
         "leader/ca",
         "leader/roles",
@@ -86,9 +87,11 @@ pub const TARGETS_WITH_IDENTITIES: Targets = Targets {
     ],
     kinds: &[
         (Kind::Crash, 15),
+        (Kind::PowerCut, 5),
         (Kind::Partition, 15),
         (Kind::Weather, 10),
         (Kind::SlowDisk, 10),
+        (Kind::BrokenDisk, 5),
         (Kind::Death, 15),
         (Kind::Clock, 20),
         (Kind::Silence, 5),

@@ -81,6 +81,11 @@ impl Family {
         }
     }
 
+    /// Whether this kind of fault comes up here.
+    pub fn knows(self, kind: plan::Kind) -> bool {
+        self.targets().kinds.iter().any(|(known, _)| *known == kind)
+    }
+
     fn targets(self) -> &'static plan::Targets {
         match self {
             Self::Members => &faults::TARGETS,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tests::{
     counts::Total,
     plan::Kind,
@@ -74,6 +74,7 @@ fn main() -> ExitCode {
 }
 
 fn answer(options: &Options) -> Result<()> {
+    options.check_faults()?;
     match (options.seed, &options.check) {
         (Some(seed), _) => replay(options, seed),
         (None, Some(file)) => check(file),
@@ -83,14 +84,27 @@ fn answer(options: &Options) -> Result<()> {
 }
 
 impl Options {
-    fn story(&self, seed: u64) -> Story {
-        let time = Duration::from_secs(60 * self.minutes);
-        let family = match (self.loops, self.swarm) {
+    fn family(&self) -> Family {
+        match (self.loops, self.swarm) {
             (false, false) => Family::Members,
             (true, _) => Family::Loops,
             (false, true) => Family::Swarm,
-        };
-        Story::drawn(family, seed, time, &self.faults)
+        }
+    }
+
+    /// A run without faults proves nothing.
+    fn check_faults(&self) -> Result<()> {
+        let unknown = self.faults.iter().find(|kind| !self.family().knows(**kind));
+        let name = |kind: &Kind| kind.to_possible_value().map(|it| it.get_name().to_owned());
+        match unknown.and_then(name) {
+            Some(name) => anyhow::bail!("--faults {name} does not come up in these runs"),
+            None => Ok(()),
+        }
+    }
+
+    fn story(&self, seed: u64) -> Story {
+        let time = Duration::from_secs(60 * self.minutes);
+        Story::drawn(self.family(), seed, time, &self.faults)
     }
 }
 
@@ -211,4 +225,27 @@ fn trace_of(seed: u64) -> Result<u64> {
     let story = Story::drawn(Family::Members, seed, Duration::from_secs(60), &[]);
     let report = story.attempt(&Filter::default());
     report.map(|report| report.hash).map_err(|failure| tell(seed, &failure))
+}
+
+#[cfg(test)]
+mod options_tests {
+    use super::*;
+
+    #[test]
+    fn faults_that_do_not_come_up_are_refused() {
+        for (line, refused) in [
+            ("", None),
+            ("--faults exits", Some("exits")),
+            ("--loops --faults exits,crash", None),
+            ("--loops --faults crash,membership", Some("membership")),
+            ("--swarm --faults power-cut,broken-disk", None),
+            ("--swarm --faults membership", Some("membership")),
+        ] {
+            let words = ["sim"].into_iter().chain(line.split_whitespace());
+            let checked = Options::parse_from(words).check_faults();
+            let expected =
+                refused.map(|name| format!("--faults {name} does not come up in these runs"));
+            assert_eq!(checked.err().map(|error| error.to_string()), expected, "{line}");
+        }
+    }
 }
