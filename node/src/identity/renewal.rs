@@ -19,8 +19,8 @@ use rcgen::PublicKeyData;
 use tokio::sync::watch;
 
 use super::{
-    Chain, Credentials, DataKey, Error, Identity, KeyFile, authority, certificates, files::Files,
-    load, request,
+    Chain, Credentials, Error, Identity, KeyFile, authority, certificates, files::Files, load,
+    request,
 };
 
 /// How often the clock is looked at: it may be set, and a machine may sleep.
@@ -334,9 +334,8 @@ async fn renewed(ports: Ports) -> Result<(Window, NodeRole), Failure> {
         }
         // Only managers have a log.
         let is_manager = chain.subject.role == NodeRole::Manager;
-        let data_key = before.key_file.data_key.filter(|_| is_manager);
-        let data_key = data_key.or_else(|| is_manager.then(DataKey::generate));
-        let key_file = KeyFile { key: key.into(), data_key, ..before.key_file };
+        let key_file = before.key_file.with_log(is_manager);
+        let key_file = KeyFile { key: key.into(), ..key_file };
         let path = files.key_path();
         files
             .write_pair(&issued, key_file.encode().as_bytes())
