@@ -69,7 +69,7 @@ pub(super) enum End {
 /// The parts of a manager, from becoming one to being none any more.
 pub(super) struct Manager {
     doors: Doors,
-    store: Store,
+    pub(super) store: Store,
     raft: Address<Peer>,
     tls: Arc<ClientConfig>,
     directory: Directory,

@@ -1,5 +1,5 @@
-//! Three whole nodes in this process, whose certificates are renewed again and again while calls of
-//! all kinds are answered.
+//! Whole nodes in this process. Certificates are renewed again and again while calls of all kinds are
+//! answered, and when the cluster asks for it.
 
 use std::{
     fs,
@@ -13,10 +13,14 @@ use futures_util::{
     future::{join_all, try_join_all},
 };
 use hyper_util::rt::TokioIo;
-use protocol::wire::{
-    Annotations, CreateServiceRequest, ListClustersRequest, ListNodesRequest, ListServicesRequest,
-    NodeStatus, ServiceSpec, TaskSpec, control_client::ControlClient, service_spec::Mode,
-    task_spec::Runtime,
+use protocol::{
+    objects,
+    wire::{
+        Annotations, Certificate, CreateServiceRequest, IssuanceStatus, ListClustersRequest,
+        ListNodesRequest, ListServicesRequest, NodeStatus, RootCa, ServiceSpec, TaskSpec,
+        control_client::ControlClient, issuance_status::State, service_spec::Mode,
+        task_spec::Runtime,
+    },
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
@@ -244,4 +248,46 @@ async fn renewals_under_load_drop_nothing() {
     let (founder, (others, _nodes)) = tokio::join!(Box::pin(running), Box::pin(others));
     founder.expect("it runs to the end");
     others.expect("they run to the end");
+}
+
+/// As during a rotation of the root: the node is to have another certificate, and two roots.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_does_what_sessions_say_of_its_certificate_and_of_the_roots() {
+    let (daemon, node) = start(&[]).await;
+    let manager = daemon.manager.as_ref().expect("it founds a cluster");
+    let (store, id) = (manager.store.clone(), daemon.parts.sources.node_id.clone());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = daemon.run(stopped.map(drop));
+    let used = async {
+        leader(node.at_socket().await, 1).await;
+        let first = node.shown().await;
+        let rotated = store.transact(move |head| {
+            let known = head.node(&id).expect("it is ready").as_ref().clone();
+            let state = State::Rotate.into();
+            let status = Some(IssuanceStatus { state, ..IssuanceStatus::default() });
+            let certificate = Certificate { status, ..(*known.certificate).clone() }.into();
+            head.update(objects::Node { certificate, ..known })
+        });
+        rotated.await.expect("it leads");
+        insist(async || (node.shown().await != first).then_some(())).await;
+        let second = node.shown().await;
+        // As long as a renewal that somebody wants waits, and more.
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(node.shown().await, second, "one is enough");
+        let folder = tempfile::tempdir().expect("a folder");
+        let other = Identity::open(folder.path(), &SystemClock.now()).expect("another cluster");
+        let roots = node.folder.path().join("state/certificates/swarm-root-ca.crt");
+        let bundle = [fs::read(&roots).expect("a root"), other.root_pem.into()].concat();
+        let ca_cert = bundle.clone().into();
+        let named = store.transact(move |head| {
+            let known = head.default_cluster().expect("it leads").as_ref().clone();
+            let root_ca = RootCa { ca_cert, ..(*known.root_ca).clone() }.into();
+            head.update(objects::Cluster { root_ca, ..known })
+        });
+        named.await.expect("it leads");
+        insist(async || (fs::read(&roots).ok()? == bundle).then_some(())).await;
+        stop.send(()).expect("it runs");
+    };
+    let (ran, ()) = tokio::join!(Box::pin(running), Box::pin(used));
+    ran.expect("it runs to the end");
 }

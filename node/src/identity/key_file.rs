@@ -94,6 +94,17 @@ impl KeyFile {
         Ok(Self { key: block.into_contents().into(), data_key, lock_version, other })
     }
 
+    /// Returns the file of a node that has a log, with a key for it, or of one that has none. A log is
+    /// begun or given up then: nothing that any version notes of an earlier key is kept.
+    pub(super) fn with_log(mut self, has_log: bool) -> Self {
+        self.data_key = self.data_key.filter(|_| has_log);
+        if self.data_key.is_none() {
+            self.other.retain(|name, _| !name.starts_with(DATA_KEY));
+            self.data_key = has_log.then(DataKey::generate);
+        }
+        self
+    }
+
     /// Returns the bytes of the file, headers sorted by name.
     pub fn encode(&self) -> String {
         let mut headers = self.other.clone();
@@ -186,6 +197,26 @@ mod tests {
         let again = parse(&with.encode()).expect("it was written by us");
         assert_eq!(again.encode(), with.encode());
         assert_eq!((again.lock_version, again.other.len()), (17, 1));
+    }
+
+    #[test]
+    fn what_is_noted_of_a_logs_key_goes_with_it() {
+        let noted = ["raft-dek-needs-rotation", "raft-dek-pending"];
+        let with = |data_key: Option<DataKey>| {
+            let value = |name: &str| (name.to_owned(), "noted".to_owned());
+            let other = noted.into_iter().chain(["made-up", "raft"]).map(value).collect();
+            KeyFile { data_key, other, lock_version: 17, ..file() }
+        };
+        let names = |file: &KeyFile| file.other.keys().cloned().collect::<Vec<_>>();
+        let own = Some(DataKey([9; 32]));
+        let kept = with(own.clone()).with_log(true);
+        assert_eq!((&kept.data_key, names(&kept).len()), (&own, 4), "the log goes on");
+        let demoted = with(own.clone()).with_log(false);
+        assert_eq!((&demoted.data_key, demoted.lock_version), (&None, 17));
+        assert_eq!(names(&demoted), ["made-up", "raft"]);
+        let promoted = with(None).with_log(true);
+        assert!(promoted.data_key.is_some_and(|key| Some(key) != own), "a new log, a new key");
+        assert_eq!(names(&demoted), names(&with(None).with_log(true)));
     }
 
     #[test]

@@ -16,10 +16,11 @@ use futures_util::future::BoxFuture;
 use protocol::wire::NodeRole;
 use rand::rngs::StdRng;
 use rcgen::PublicKeyData;
+use rustls::CertificateError;
 use tokio::sync::watch;
 
 use super::{
-    Chain, Credentials, DataKey, Error, Identity, KeyFile, authority, certificates, files::Files,
+    Chain, Credentials, Error, Identity, Invalid, KeyFile, authority, certificates, files::Files,
     load, request,
 };
 
@@ -101,13 +102,20 @@ pub struct Renewer {
 
 /// Why a certificate was not renewed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(transparent)]
     Identity(#[from] Error),
     #[error("the authority did not issue it: {0}")]
     NotIssued(String),
     #[error("what the authority issued is not a certificate of this node for its new key")]
     Foreign,
+    #[error(
+        "the authority has another root than this node trusts: the node learns it from a manager's \
+         session, or has to join again"
+    )]
+    AnotherRoot,
+    #[error("what the authority issued is not valid here")]
+    Unfit(#[source] Invalid),
     #[error("they do not stand behind this node's certificate")]
     Stranger,
     #[error("the new certificate says {role:?}, and this node is to be {expected:?}")]
@@ -315,7 +323,7 @@ impl Handler<Named> for Renewer {
 }
 
 /// Gets a certificate for a new key, puts both on the disk, and shows them.
-async fn renewed(ports: Ports) -> Result<(Window, NodeRole), Failure> {
+pub(super) async fn renewed(ports: Ports) -> Result<(Window, NodeRole), Failure> {
     let Ports { folder, credentials, issuer, environment, .. } = ports;
     let key = authority::generate_key().map_err(Error::from)?;
     let csr = request::signing_request(&key).map_err(Error::from)?;
@@ -327,16 +335,15 @@ async fn renewed(ports: Ports) -> Result<(Window, NodeRole), Failure> {
         let files = Files::new(&folder);
         let before = load(files.clone(), &now)?;
         let is_ours = chain.public_key == key.subject_public_key_info()
-            && chain.subject.node_id == before.chain.subject.node_id
-            && chain.verify(before.root_pem.as_bytes(), &now).is_ok();
+            && chain.subject.node_id == before.chain.subject.node_id;
         if !is_ours {
             return Err(Failure::Foreign);
         }
+        chain.verify(before.root_pem.as_bytes(), &now).map_err(untrusted)?;
         // Only managers have a log.
         let is_manager = chain.subject.role == NodeRole::Manager;
-        let data_key = before.key_file.data_key.filter(|_| is_manager);
-        let data_key = data_key.or_else(|| is_manager.then(DataKey::generate));
-        let key_file = KeyFile { key: key.into(), data_key, ..before.key_file };
+        let key_file = before.key_file.with_log(is_manager);
+        let key_file = KeyFile { key: key.into(), ..key_file };
         let path = files.key_path();
         files
             .write_pair(&issued, key_file.encode().as_bytes())
@@ -345,6 +352,18 @@ async fn renewed(ports: Ports) -> Result<(Window, NodeRole), Failure> {
         Ok((chain.window, chain.subject.role))
     });
     installed.await?
+}
+
+/// Why a certificate that is this node's own is not taken.
+fn untrusted(invalid: Invalid) -> Failure {
+    // Roots that follow each other have the same name: then it is the signature that does not fit.
+    let is_another_root = matches!(
+        invalid,
+        Invalid::Untrusted(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature
+        ))
+    );
+    if is_another_root { Failure::AnotherRoot } else { Failure::Unfit(invalid) }
 }
 
 /// Puts other roots on the disk, and trusts them from now on. Returns whether they are others.

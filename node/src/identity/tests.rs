@@ -2,6 +2,7 @@
 
 mod credentials;
 mod issuing;
+mod renewing;
 
 use std::{
     error::Error as _,

@@ -123,7 +123,7 @@ async fn only_members_talk_to_managers_whose_certificates_have_ended() {
 }
 
 /// Whether a client takes a server for a manager.
-async fn talks(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> bool {
+pub(super) async fn talks(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> bool {
     let (here, there) = tokio::io::duplex(1 << 16);
     let name = ServerName::try_from("swarm-manager").expect("a name");
     let (connected, _) = tokio::join!(

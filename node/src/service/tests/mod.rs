@@ -9,6 +9,7 @@ mod dispatcher;
 mod failures;
 mod health;
 mod limits;
+mod members;
 mod port;
 mod proxy;
 mod watch;
@@ -147,6 +148,7 @@ struct World {
     leads: Rc<Cell<bool>>,
     store: Store,
     leadership: Leadership,
+    services: Services,
     channel: Channel,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<Result<(), Error>>,
@@ -198,7 +200,8 @@ impl World {
         #[expect(clippy::disallowed_methods, reason = "a test has no supervision tree")]
         let server = tokio::spawn(serving);
         let channel = dial(path).await;
-        Self { folder, leads, store, leadership, channel, stop: Some(stop), server }
+        let stop = Some(stop);
+        Self { folder, leads, store, leadership, services, channel, stop, server }
     }
 
     fn control(&self) -> ControlClient<Channel> {
