@@ -12,6 +12,7 @@ mod disks;
 #[cfg(feature = "engine")]
 mod engine;
 mod fleet;
+mod forced;
 mod kills;
 mod managers;
 mod membership;
