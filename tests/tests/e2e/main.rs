@@ -13,6 +13,7 @@ mod disks;
 mod engine;
 mod fleet;
 mod forced;
+mod guests;
 mod kills;
 mod managers;
 mod membership;
