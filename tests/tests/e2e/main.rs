@@ -24,6 +24,7 @@ mod partition;
 mod refusals;
 mod renewal;
 mod seed;
+mod snapshots;
 mod strangers;
 mod swarm;
 mod tasks;
