@@ -11,6 +11,7 @@ mod dev;
 mod disks;
 #[cfg(feature = "engine")]
 mod engine;
+mod flags;
 mod fleet;
 mod forced;
 mod guests;
