@@ -11,7 +11,10 @@ mod dev;
 mod disks;
 #[cfg(feature = "engine")]
 mod engine;
+mod flags;
 mod fleet;
+mod forced;
+mod guests;
 mod kills;
 mod managers;
 mod membership;
@@ -22,6 +25,7 @@ mod partition;
 mod refusals;
 mod renewal;
 mod seed;
+mod snapshots;
 mod strangers;
 mod swarm;
 mod tasks;

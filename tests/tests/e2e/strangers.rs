@@ -150,7 +150,7 @@ fn what_is_no_handshake() {
 }
 
 /// A founder whose root was made a while ago, and that root.
-fn founder(place: Place) -> (Daemon, Authority) {
+pub(crate) fn founder(place: Place) -> (Daemon, Authority) {
     let founder = Daemon::at(place);
     let folder = founder.state().join("certificates");
     fs::create_dir_all(&folder).expect("a folder");

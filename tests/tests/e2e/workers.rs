@@ -1,6 +1,6 @@
 //! Workers whose managers are killed, end, and come back: what runs does not notice.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, net::TcpListener, thread, time::Duration};
 
 use nix::sys::signal::Signal;
 
@@ -60,7 +60,7 @@ fn a_worker_that_starts_while_its_manager_is_gone_keeps_its_tasks() {
     create(&swarm.managers[0], argument, 4);
     let before = processes_on(&worker, argument);
     assert_eq!(before.len(), 2);
-    let known = std::fs::read_to_string(worker.state().join("state.json")).expect("it is there");
+    let known = fs::read_to_string(worker.state().join("state.json")).expect("it is there");
     assert!(known.contains(&swarm::address(&swarm.managers[0])), "{known}");
 
     swarm.managers[0].kill();
@@ -124,6 +124,56 @@ fn nodes_find_a_manager_again_that_listens_everywhere() {
         if registrations(&worker) > before { Ok(()) } else { Err(worker.log()) }
     });
     await_nodes(&swarm.managers[0], &[("m1", "READY"), ("m2", "READY"), ("w1", "READY")]);
+
+/// Starts the managers one after the other at other ports than they had. Returns where they are.
+fn move_managers(swarm: &mut Swarm) -> Vec<String> {
+    let mut held = Vec::new();
+    for number in 0..swarm.managers.len() {
+        let before = swarm::address(&swarm.managers[number]);
+        swarm.managers[number].kill();
+        // Nobody gets the same port again.
+        held.push(TcpListener::bind(before));
+        swarm.managers[number].launch();
+        swarm.await_reachable(swarm.managers.len());
+    }
+    swarm.managers.iter().map(swarm::address).collect()
+}
+
+#[test]
+fn a_worker_that_is_told_where_a_manager_is_now_goes_on() {
+    let mut swarm = Swarm::of(3);
+    let mut worker = swarm.worker(Place::here("w1"));
+    hear_often(&swarm.managers[0]);
+    let id = swarm::node_id(&worker);
+    worker.kill();
+    let moved = move_managers(&mut swarm);
+    let known = fs::read_to_string(worker.state().join("state.json")).expect("it is there");
+    for address in &moved {
+        assert!(!known.contains(address), "{known}");
+    }
+    await_nodes(&swarm.managers[0], &[("w1", "DOWN")]);
+
+    let count = |worker: &Daemon, line| worker.log().matches(line).count();
+    let registered = count(&worker, "registered with a manager");
+    let failed = count(&worker, "the session with a manager failed");
+    worker.spawn();
+    eventually("a worker that cannot find a manager", || {
+        let more = count(&worker, "the session with a manager failed") - failed;
+        if more >= 4 { Ok(()) } else { Err(worker.log()) }
+    });
+    assert_eq!(count(&worker, "registered with a manager"), registered, "{}", worker.log());
+    await_nodes(&swarm.managers[0], &[("w1", "DOWN")]);
+
+    worker.kill();
+    worker.spawn_with_words(&["--join-addr", &moved[1]]);
+    await_nodes(&swarm.managers[0], &[("w1", "READY")]);
+    assert_eq!(swarm::node_id(&worker), id);
+    assert_eq!(swarm::nodes(&swarm.managers[0]).expect("it answers").len(), 4);
+    eventually("a worker that knows all managers", || {
+        let known = fs::read_to_string(worker.state().join("state.json")).expect("it is there");
+        let is_known = |address: &String| known.contains(address.as_str());
+        if moved.iter().all(is_known) { Ok(()) } else { Err(known) }
+    });
 }
 
 #[test]
