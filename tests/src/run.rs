@@ -82,7 +82,7 @@ impl Family {
     }
 
     /// Whether this kind of fault comes up here.
-    pub fn knows(self, kind: plan::Kind) -> bool {
+    pub fn knows(self, kind: Kind) -> bool {
         self.targets().kinds.iter().any(|(known, _)| *known == kind)
     }
 

@@ -122,22 +122,27 @@ fn a_renewal_is_due_in_the_second_half_but_not_in_the_last_fifth() {
 #[test]
 fn renewals_that_fail_wait_longer_and_never_more_than_an_hour() {
     let mut random = StdRng::seed_from_u64(1);
-    for (failures, left_seconds, bound) in [
-        (0, i64::MAX, 10),
-        (1, i64::MAX, 10),
-        (2, i64::MAX, 15),
-        (3, i64::MAX, 25),
-        (10, i64::MAX, 2565),
-        (11, i64::MAX, 3600),
-        (99, i64::MAX, 3600),
+    for (failures, left_seconds, is_awaited, bound) in [
+        (0, i64::MAX, false, 10),
+        (1, i64::MAX, false, 10),
+        (2, i64::MAX, false, 15),
+        (3, i64::MAX, false, 25),
+        (10, i64::MAX, false, 2565),
+        (11, i64::MAX, false, 3600),
+        (99, i64::MAX, false, 3600),
         // Not beyond the end, and often from then on.
-        (99, 700, 700),
-        (99, 59, 60),
-        (99, i64::MIN, 60),
-        (2, i64::MIN, 15),
+        (99, 700, false, 700),
+        (99, 59, false, 60),
+        (99, i64::MIN, false, 60),
+        (2, i64::MIN, false, 15),
+        // Somebody has said that the node is to be another.
+        (2, i64::MAX, true, 15),
+        (99, i64::MAX, true, 20),
+        (99, i64::MIN, true, 20),
     ] {
         let bound = Duration::from_secs(bound);
-        let most = (0..1_000).map(|_| renewal_backoff(failures, left_seconds, &mut random)).max();
+        let mut pause = || renewal_backoff(failures, left_seconds, is_awaited, &mut random);
+        let most = (0..1_000).map(|_| pause()).max();
         let most = most.expect("a thousand");
         assert!(most < bound && most > bound * 9 / 10, "{failures}: {most:?} of {bound:?}");
     }

@@ -111,7 +111,7 @@ pub(super) async fn update(
     references: &References,
     manner: Manner,
 ) -> Result<(), Error> {
-    let changed = async || change(client, name, changes, references, manner).await;
+    let changed = async || Box::pin(change(client, name, changes, references, manner)).await;
     match persist(changed).await? {
         Changed::Planned => Ok(()),
         Changed::Service { id, written } => manner.conclude(client, &id, name, written).await,

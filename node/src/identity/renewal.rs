@@ -241,7 +241,9 @@ impl Renewer {
             Err(failure) => {
                 self.failures = self.failures.saturating_add(1);
                 let left_seconds = self.ends_seconds.saturating_sub(self.now());
-                let pause = renewal_backoff(self.failures, left_seconds, &mut self.random);
+                let is_awaited = self.expected.is_some();
+                let pause =
+                    renewal_backoff(self.failures, left_seconds, is_awaited, &mut self.random);
                 tracing::warn!(
                     error = &failure as &dyn std::error::Error,
                     ?pause,

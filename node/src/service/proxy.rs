@@ -83,7 +83,7 @@ impl Proxy {
 /// Where a call is answered.
 pub(super) enum Way {
     /// Here. What is kept can be answered elsewhere, should this manager find that it does not lead.
-    Here(Request<Body>, Option<Kept>),
+    Here(Request<Body>, Option<Box<Kept>>),
     /// Elsewhere, or not at all; this is the answer.
     Answered(Response<Body>),
 }
@@ -98,7 +98,7 @@ pub(super) struct Kept {
 impl Kept {
     fn here(mut self) -> Way {
         let request = self.parcel.here().expect("it is whole");
-        Way::Here(request, Some(self))
+        Way::Here(request, Some(Box::new(self)))
     }
 }
 
@@ -161,7 +161,7 @@ impl Proxy {
     pub(super) async fn again(
         &self,
         arrival: &Arrival,
-        kept: Kept,
+        kept: Box<Kept>,
         answered: Response<Body>,
     ) -> Result<Way, Response<Body>> {
         let status = Status::from_header_map(answered.headers());
@@ -172,7 +172,7 @@ impl Proxy {
         drop(answered);
         sleep(LOOK_EVERY).await;
         let seat = self.leader(kept.deadline).await;
-        Ok(self.bring(arrival, seat, kept).await)
+        Ok(self.bring(arrival, seat, *kept).await)
     }
 
     async fn bring(&self, arrival: &Arrival, seat: Seat, kept: Kept) -> Way {

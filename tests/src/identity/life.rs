@@ -189,7 +189,8 @@ impl Life {
             (self.failures, self.expected) = (0, None);
         } else {
             self.failures += 1;
-            let pause = renewal_backoff(self.failures, left_seconds, &mut self.random);
+            let is_awaited = self.expected.is_some();
+            let pause = renewal_backoff(self.failures, left_seconds, is_awaited, &mut self.random);
             self.try_at = Some(Instant::now() + pause);
         }
     }

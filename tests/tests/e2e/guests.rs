@@ -20,7 +20,7 @@ use tokio::{
 use tonic::Streaming;
 
 use crate::{
-    daemon::{Daemon, Place},
+    daemon::{Daemon, Place, eventually},
     strangers::founder,
     swarm::{self, Swarm},
 };
@@ -103,7 +103,8 @@ async fn the_watches_of_a_manager_end_when_it_is_demoted() {
         watches.push((watch(&going).await, watch(&staying).await, (going, staying)));
     }
     let manager = &swarm.managers[0];
-    manager.swarmctl(&format!("node demote {}", goes.node_id()));
+    let line = format!("node demote {}", goes.node_id());
+    eventually(&line, || manager.try_swarmctl(&line));
     for (going, ..) in &mut watches {
         let end = next(going).await;
         assert!(!matches!(end, Ok(Some(_))), "{end:?}");

@@ -124,6 +124,7 @@ fn nodes_find_a_manager_again_that_listens_everywhere() {
         if registrations(&worker) > before { Ok(()) } else { Err(worker.log()) }
     });
     await_nodes(&swarm.managers[0], &[("m1", "READY"), ("m2", "READY"), ("w1", "READY")]);
+}
 
 /// Starts the managers one after the other at other ports than they had. Returns where they are.
 fn move_managers(swarm: &mut Swarm) -> Vec<String> {

@@ -161,13 +161,25 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60 * 60);
 const BACKOFF_STEP: Duration = Duration::from_secs(5);
 /// The longest once the certificate has ended: until it is renewed the node can do nothing.
 const BACKOFF_ENDED_MAX: Duration = Duration::from_secs(60);
+/// The longest while a manager has said that the node is another than its certificate says: an operator
+/// waits for that.
+const BACKOFF_AWAITED_MAX: Duration = Duration::from_secs(20);
 
 /// How long to wait after so many renewals that failed in a row, of a certificate that ends in so
-/// many seconds: drawn below a bound that doubles, and not for longer than it is valid.
-pub fn renewal_backoff(failures: u32, left_seconds: i64, random: &mut impl Rng) -> Duration {
+/// many seconds: drawn below a bound that doubles, and not for longer than it is valid; nor for long where
+/// another role `is_awaited`.
+pub fn renewal_backoff(
+    failures: u32,
+    left_seconds: i64,
+    is_awaited: bool,
+    random: &mut impl Rng,
+) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
     let bound = BACKOFF_STEP.saturating_mul(factor).saturating_add(BACKOFF_STEP);
     let left = Duration::from_secs(u64::try_from(left_seconds).unwrap_or_default());
-    let max = left.clamp(BACKOFF_ENDED_MAX, BACKOFF_MAX);
+    let max = match is_awaited {
+        true => BACKOFF_AWAITED_MAX,
+        false => left.clamp(BACKOFF_ENDED_MAX, BACKOFF_MAX),
+    };
     random.gen_range(Duration::ZERO..bound.min(max))
 }
