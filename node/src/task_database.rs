@@ -11,6 +11,8 @@ use std::{
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
+    thread::sleep,
+    time::Duration,
 };
 
 use actors::agent::port::{DatabaseChange, DatabaseError, StoredTask, TaskDatabase};
@@ -20,6 +22,12 @@ use protocol::{id::TaskId, wire};
 
 /// sled keeps a gibibyte unless it is told otherwise.
 const CACHE_BYTES: u64 = 1 << 20;
+
+/// How sled begins to say that a database is open already. It is for a moment after it was closed: threads of
+/// sled's own let go of it last.
+const LOCKED: &str = "could not acquire lock";
+const UNLOCK_TRIES: u32 = 100;
+const UNLOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A database that did not open is kept under this name, in place of an earlier one.
 const SET_ASIDE: &str = "tasks.damaged";
@@ -161,7 +169,14 @@ fn open_whole(path: &Path) -> sled::Result<sled::Db> {
     // Every write flushes by itself; sled's own clock would touch the disk of an idle node twice a
     // second.
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let db = config.open()?;
+    let mut tries = 1;
+    let db = loop {
+        match config.open() {
+            Err(error) if is_locked(&error) && tries < UNLOCK_TRIES => sleep(UNLOCK_PAUSE),
+            opened => break opened?,
+        }
+        tries += 1;
+    };
     for entry in db.iter() {
         let (_, bytes) = entry?;
         if let Err(error) = Record::decode(&*bytes) {
@@ -169,6 +184,11 @@ fn open_whole(path: &Path) -> sled::Result<sled::Db> {
         }
     }
     Ok(db)
+}
+
+/// Whether a database is open already, as far as its lock tells.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with(LOCKED))
 }
 
 /// Whether what lies there is broken. Everything else is trouble of this machine, which passes: a
