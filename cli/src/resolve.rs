@@ -30,8 +30,8 @@ fn only<T>(kind: &str, name: &str, mut found: Vec<T>) -> Result<T, Error> {
 fn by_id<T>(answer: Result<Response<T>, Status>) -> Result<Option<T>, Error> {
     match answer {
         Ok(answer) => Ok(Some(answer.into_inner())),
-        Err(status) if status.code() == Code::Unavailable => Err(status.into()),
-        Err(_) => Ok(None),
+        Err(status) if [Code::NotFound, Code::InvalidArgument].contains(&status.code()) => Ok(None),
+        Err(status) => Err(status.into()),
     }
 }
 

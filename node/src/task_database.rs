@@ -27,6 +27,8 @@ const CACHE_BYTES: u64 = 1 << 20;
 /// sled's own let go of it last.
 const LOCKED: &str = "could not acquire lock";
 const UNLOCK_TRIES: u32 = 100;
+/// The same while an agent waits for it, with all that it does.
+const UNLOCK_TRIES_AT_WORK: u32 = 20;
 const UNLOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A database that did not open is kept under this name, in place of an earlier one.
@@ -77,7 +79,7 @@ impl SledDatabase {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let path = folder.join("tasks");
         let unusable = |source| Error::Unusable { path: path.clone(), source };
-        let damage = match open_whole(&path) {
+        let damage = match open_whole(&path, UNLOCK_TRIES) {
             Ok(db) => return Ok(Self { path, db: RefCell::new(Some(db)) }),
             Err(error) if !is_damage(&error, &path) => return Err(unusable(error)),
             Err(error) => error,
@@ -86,7 +88,7 @@ impl SledDatabase {
         tracing::warn!(error = %damage, aside = %aside.display(), "the task database is damaged and set aside");
         set_aside(&path, &aside)
             .map_err(|source| Error::InTheWay { path: path.clone(), source })?;
-        let db = open_whole(&path).map_err(unusable)?;
+        let db = open_whole(&path, UNLOCK_TRIES).map_err(unusable)?;
         Ok(Self { path, db: RefCell::new(Some(db)) })
     }
 
@@ -98,7 +100,7 @@ impl SledDatabase {
         let mut held = self.db.borrow_mut();
         let db = match held.take() {
             Some(db) => db,
-            None => open_whole(&self.path).map_err(|error| failed(&error))?,
+            None => open_whole(&self.path, UNLOCK_TRIES_AT_WORK).map_err(|error| failed(&error))?,
         };
         let done = work(&db)?;
         *held = Some(db);
@@ -165,14 +167,14 @@ fn changed(before: Option<Record>, change: DatabaseChange) -> Option<Record> {
 }
 
 /// Opens a database and reads all of it once: sled finds damage only where it looks.
-fn open_whole(path: &Path) -> sled::Result<sled::Db> {
+fn open_whole(path: &Path, unlock_tries: u32) -> sled::Result<sled::Db> {
     // Every write flushes by itself; sled's own clock would touch the disk of an idle node twice a
     // second.
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let mut tries = 1;
     let db = loop {
         match config.open() {
-            Err(error) if is_locked(&error) && tries < UNLOCK_TRIES => sleep(UNLOCK_PAUSE),
+            Err(error) if is_locked(&error) && tries < unlock_tries => sleep(UNLOCK_PAUSE),
             opened => break opened?,
         }
         tries += 1;

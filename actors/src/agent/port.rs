@@ -68,6 +68,9 @@ pub trait Manager: Send + Sync + 'static {
         false
     }
 
+    /// The session is about to end through no fault of the manager's.
+    fn let_go(&self) {}
+
     /// Registers the node. The first message means that it is registered and carries the session's
     /// id.
     fn session(&self, request: wire::SessionRequest) -> Messages<wire::SessionMessage>;

@@ -64,9 +64,16 @@ pub(crate) async fn run(command: Command, connection: &Connection) -> Result<(),
         Command::Inspect { cluster, format } => {
             let mut client = client.await?;
             let cluster = client.cluster(&cluster).await?;
+            let doubt = doubt(&mut client).await;
             match format {
-                Format::Json => json::print(&json!({ "cluster": json::of("Cluster", &cluster) })),
-                Format::Table => text::print(&page::page(&cluster, doubt(&mut client).await)),
+                Format::Json => {
+                    let mut shown = json!({ "cluster": json::of("Cluster", &cluster) });
+                    if let Some(doubt) = doubt {
+                        shown["doubt"] = json::ours("GetDoubtResponse", &doubt);
+                    }
+                    json::print(&shown)
+                }
+                Format::Table => text::print(&page::page(&cluster, doubt)),
             }
         }
         // A socket leads to one cluster; which one was named has never mattered.

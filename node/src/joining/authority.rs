@@ -12,7 +12,7 @@ use protocol::wire::{
 };
 use rustls::ClientConfig;
 use tokio::time::{sleep, timeout};
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 
 use super::{Error, skew::Skew};
 use crate::{
@@ -60,7 +60,11 @@ async fn signed(address: &str, channel: Channel, wanted: &Wanted) -> Result<Byte
     };
     let asked = timeout(ANSWERED_WITHIN, authority.issue_node_certificate(request)).await;
     let silent = |_| Error::Silent { address: address.to_owned() };
-    let asked = asked.map_err(silent)?.map_err(|status| Error::refused(address, &status))?;
+    let refused = |status: Status| {
+        let skew = Skew::of(status.metadata(), &wanted.now);
+        Error::refused(address, &status).with(skew)
+    };
+    let asked = asked.map_err(silent)?.map_err(refused)?;
     if let Some(skew) = Skew::of(asked.metadata(), &wanted.now) {
         tracing::warn!(%skew, "this machine's clock is off");
     }
@@ -85,7 +89,7 @@ async fn signed(address: &str, channel: Channel, wanted: &Wanted) -> Result<Byte
                 }
             }
             Ok(Err(status)) if status.code() != Code::Unavailable => {
-                return Err(Error::refused(address, &status));
+                return Err(refused(status));
             }
             Ok(Err(_)) | Err(_) => {}
         }

@@ -85,9 +85,11 @@ impl Error {
 
     /// Names a clock that is far off, which may be the cause.
     pub(super) fn with(self, skew: Option<Skew>) -> Self {
-        match skew {
-            Some(skew) => Self::Skewed { skew, source: Box::new(self) },
-            None => self,
+        match (skew, self) {
+            (Some(skew), error) if !matches!(error, Self::Skewed { .. }) => {
+                Self::Skewed { skew, source: Box::new(error) }
+            }
+            (_, error) => error,
         }
     }
 
@@ -96,6 +98,7 @@ impl Error {
         match self {
             Self::Dial(_) | Self::Silent { .. } => true,
             Self::Refused { answer, .. } => PASSING.iter().any(|part| answer.contains(part)),
+            Self::Skewed { source, .. } => source.may_pass(),
             Self::AnotherRoot { .. }
             | Self::Root(_)
             | Self::Fips
@@ -103,8 +106,7 @@ impl Error {
             | Self::Issued(_)
             | Self::Tls(_)
             | Self::NoManager
-            | Self::Clock { .. }
-            | Self::Skewed { .. } => false,
+            | Self::Clock { .. } => false,
         }
     }
 }

@@ -10,8 +10,8 @@ use protocol::{
     id::NodeId,
 };
 use rustls::{
-    ClientConfig,
-    pki_types::{CertificateDer, ServerName},
+    CertificateError, ClientConfig,
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -88,6 +88,18 @@ pub enum Error {
         /// What went wrong.
         source: io::Error,
     },
+    /// Its certificate is not valid by the clock of this machine: one of both clocks is wrong, unless it has
+    /// slept for too long.
+    #[error(
+        "no TLS connection to {address}: by this machine's clock its certificate {moment}: are both \
+         clocks right?"
+    )]
+    Clock {
+        /// The address.
+        address: String,
+        /// When it is valid.
+        moment: String,
+    },
     /// Another node than the one that is meant answers there.
     #[error("another node answers on {address}")]
     Foreign {
@@ -137,10 +149,28 @@ async fn begin(address: &str, name: Name, tls: Arc<ClientConfig>) -> Result<Conn
     let name = name.expect("a host name");
     let shown = Shown::now(&tls);
     let stream = TlsConnector::from(tls).connect(name, stream).await;
-    let stream = stream.map_err(|source| Error::Handshake { address: owned(), source })?;
+    let stream = stream.map_err(|source| match out_of_time(&source) {
+        Some(moment) => Error::Clock { address: owned(), moment },
+        None => Error::Handshake { address: owned(), source },
+    })?;
     let node_id = stream.get_ref().1.peer_certificates().and_then(named);
     let connection = speak(address, uri, stream).await?;
     Ok(Connection { shown, node_id, ..connection })
+}
+
+/// When the other end's certificate is valid, if that is what a handshake has failed for.
+fn out_of_time(error: &io::Error) -> Option<String> {
+    let minutes = |from: UnixTime, to: UnixTime| to.as_secs().saturating_sub(from.as_secs()) / 60;
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+            time,
+            not_before,
+        }) => Some(format!("begins in {} minutes", minutes(*time, *not_before))),
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { time, not_after }) => {
+            Some(format!("ended {} minutes ago", minutes(*not_after, *time)))
+        }
+        _ => None,
+    }
 }
 
 /// Reaches a machine, whose end the kernel watches from then on.
@@ -219,10 +249,47 @@ writes_through!([S: AsyncWrite + Unpin] Noticed<S>, stream);
 
 #[cfg(test)]
 mod tests {
+    use actors::environment::Clock;
     use nix::sys::socket::getsockopt;
+    use prost_types::Timestamp;
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
+    use crate::{clock::SystemClock, identity::Identity};
+
+    /// What is said to a node that calls a manager whose clock, when it got its certificate, was ahead by so
+    /// many hours.
+    async fn refused(hours: i64) -> String {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let now = SystemClock.now();
+        let made = Timestamp { seconds: now.seconds + hours * 60 * 60, ..now };
+        let identity = Identity::open(folder.path(), &made).expect("an identity");
+        let credentials = identity.credentials().expect("credentials");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let accepted = async {
+            let tls = TlsAcceptor::from(credentials.remote_config().expect("a configuration"));
+            let (stream, _) = listener.accept().await.expect("somebody calls");
+            tls.accept(stream).await.err()
+        };
+        let tls = credentials.client_config().expect("a configuration");
+        let (_, dialed) = tokio::join!(accepted, dial(&address, Name::Manager, tls));
+        described(&dialed.expect_err("nobody trusts that")).replace(&address, "m1:4242")
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_off_is_named() {
+        // A certificate is dated back by an hour.
+        let ahead = refused(2).await;
+        let expected =
+            "no TLS connection to m1:4242: by this machine's clock its certificate begins in";
+        assert!(ahead.starts_with(expected) && ahead.contains(" minutes: are both"), "{ahead}");
+        let long_ago = refused(-24 * 91).await;
+        let expected =
+            "no TLS connection to m1:4242: by this machine's clock its certificate ended ";
+        assert!(long_ago.starts_with(expected) && long_ago.contains(" minutes ago"), "{long_ago}");
+    }
 
     #[tokio::test]
     async fn the_kernel_is_asked_to_notice_a_machine_that_has_gone() {

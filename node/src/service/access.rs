@@ -131,6 +131,11 @@ impl Access {
         Ok(())
     }
 
+    /// Judges a call before anything of it is taken in.
+    pub(super) fn permit(&self, arrival: &Arrival) -> Result<(), Status> {
+        self.with(arrival, access::judge).map(drop)
+    }
+
     /// Says whom the leader is to be told of; nobody of a caller without a certificate.
     pub(super) fn introduce(&self, arrival: &Arrival) -> Result<Option<Subject>, Status> {
         self.with(arrival, |call, cluster| Ok(access::introduce(call, cluster)?.cloned()))

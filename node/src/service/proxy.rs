@@ -98,7 +98,8 @@ pub(super) struct Kept {
 impl Kept {
     fn here(mut self) -> Way {
         let request = self.parcel.here().expect("it is whole");
-        Way::Here(request, Some(Box::new(self)))
+        let kept = self.parcel.is_whole().then(|| Box::new(self));
+        Way::Here(request, kept)
     }
 }
 
@@ -142,9 +143,10 @@ impl Proxy {
         let seat = self.leader(deadline).await;
         let refused = match &seat {
             Seat::Here if !is_kept(arrival) => return Way::Here(request, None),
+            Seat::Here => access.permit(arrival).err(),
             Seat::Nowhere => Some(lost_quorum()),
             Seat::There(_) if arrival.is_passed_on() => Some(passed_on_twice(&arrival.redirects)),
-            Seat::Here | Seat::There(_) => None,
+            Seat::There(_) => None,
         };
         let packed = match refused {
             Some(refused) => Err(refused),
@@ -189,8 +191,11 @@ impl Proxy {
         subject: Option<Subject>,
         request: Request<Body>,
     ) -> Result<Parcel, Status> {
-        let is_stranger = !arrival.is_own() && subject.is_none();
-        let room = if is_stranger { &self.room.strangers } else { &self.room.nodes };
+        let room = match &subject {
+            _ if arrival.is_own() => &self.room.own,
+            Some(_) => &self.room.nodes,
+            None => &self.room.strangers,
+        };
         Parcel::pack(arrival.rpc, headers(arrival, subject)?, request, room).await
     }
 
@@ -247,7 +252,7 @@ impl Proxy {
                 Some(status) if is_declined(&status) || is_joining(&status) => {
                     Attempt::Declined(status)
                 }
-                Some(status) if is_disowned(&status, arrival.is_own()) => {
+                Some(status) if self.is_disowned(&status, arrival) => {
                     Attempt::Answered(disowned(status.message()).into_http())
                 }
                 // It has no body.
@@ -263,6 +268,12 @@ impl Proxy {
                 Attempt::Lost
             }
         }
+    }
+
+    /// Whether the leader refuses this manager, and not its caller.
+    fn is_disowned(&self, status: &Status, arrival: &Arrival) -> bool {
+        let own = self.directory.node_id(self.directory.standing().group().raft_id);
+        is_disowned(status, arrival.is_own(), own.as_ref())
     }
 
     /// Waits until somebody leads.
@@ -326,10 +337,11 @@ impl Proxy {
     }
 }
 
-/// Whether a call that is answered here is kept until it is. Who passes one on keeps it; an agent looks for
-/// another manager by itself, and its heartbeats are many.
+/// Whether a call that is answered here is kept until it is. Who passes one on keeps it. Agents, and nodes
+/// that want a certificate, ask again by themselves; the former are many, and the latter may be anybody.
 fn is_kept(arrival: &Arrival) -> bool {
-    is_unary(arrival.rpc) && !is_of_agent(arrival.rpc) && !arrival.is_passed_on()
+    let asks_again = is_of_agent(arrival.rpc) || arrival.rpc.anybody;
+    is_unary(arrival.rpc) && !asks_again && !arrival.is_passed_on()
 }
 
 fn is_of_agent(rpc: &Rpc) -> bool {

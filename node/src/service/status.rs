@@ -5,6 +5,7 @@ use actors::{
     raft::{ChangeError, NotLeading},
     store::{NotWritten, TransactError},
 };
+use protocol::id::NodeId;
 use tonic::{Code, Status};
 
 /// What SwarmKit's clients are told when a read finds no leader.
@@ -20,7 +21,8 @@ const LOST_QUORUM: &str = "The swarm does not have a leader. It's possible that 
 /// What a manager is told that has passed a call on to one that does not lead.
 const PASSED_ON_TWICE: &str = "more than one redirect to leader from";
 
-/// How a leader begins its refusal of a manager that passes on a call.
+/// How a leader begins its refusal of whoever calls, and of a manager that passes on a call.
+const DENIED: &str = "Permission denied: ";
 const UNFIT_FORWARDER: &str = "Permission denied: unauthorized forwarder role: ";
 
 /// What those who want a certificate are told by a manager that does not lead.
@@ -143,16 +145,19 @@ pub(super) fn is_joining(status: &Status) -> bool {
 }
 
 /// The outcome of a call that was declined until nobody waits any longer. That managers take each other
-/// for the leader is no fault of the caller, and nothing was done.
+/// for the leader, or one that has lost its log, is no fault of the caller, and nothing was done.
 pub(super) fn declined(status: Status) -> Status {
-    if status.code() == Code::ResourceExhausted { lost_quorum() } else { status }
+    let is_leaderless = status.code() == Code::ResourceExhausted || is_joining(&status);
+    if is_leaderless { lost_quorum() } else { status }
 }
 
-/// Whether the leader refuses the manager that has passed on a call, and not its caller; of what came
-/// through the control socket that manager is the caller, whom no manager refuses anything.
-pub(super) fn is_disowned(status: &Status, is_own: bool) -> bool {
-    let is_refused = status.code() == Code::PermissionDenied;
-    is_refused && (is_own || status.message().starts_with(UNFIT_FORWARDER))
+/// Whether the leader refuses the manager `own` that has passed on a call, and not its caller; of what came
+/// through the control socket that manager is the caller.
+pub(super) fn is_disowned(status: &Status, is_own: bool, own: Option<&NodeId>) -> bool {
+    let text = status.message();
+    let names_own = own.is_some_and(|own| text.contains(own.as_str()));
+    let is_unfit = is_own || names_own || text.starts_with(UNFIT_FORWARDER);
+    status.code() == Code::PermissionDenied && text.starts_with(DENIED) && is_unfit
 }
 
 /// The outcome of a call that a manager could not pass on because it is none any more, which it will

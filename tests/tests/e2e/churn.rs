@@ -209,7 +209,8 @@ fn count(daemon: &Daemon, operator: &Operator<'_>) {
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
+/// What a variable of the environment says.
+pub(crate) fn number(variable: &str) -> Option<u64> {
     Some(env::var(variable).ok()?.parse().expect("a number"))
 }
 

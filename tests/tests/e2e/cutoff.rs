@@ -15,6 +15,7 @@ use tokio::{runtime::Builder, time::timeout};
 use tonic::Streaming;
 
 use crate::{
+    churn::number,
     daemon::{Daemon, Place, connect, eventually},
     fleet::{attentive, await_exactly, await_nodes, hear_often, processes, processes_on},
     network::Network,
@@ -59,8 +60,8 @@ fn a_worker_that_is_cut_off_is_replaced_and_stops_its_tasks_once_it_is_back() {
     assert!(elsewhere.is_subset(&processes_on(&one, argument)), "others were left alone");
 }
 
-/// How long a node has more to do than it can.
-const BUSY: Duration = Duration::from_secs(20);
+/// How long a node has more to do than it can, in seconds, unless `SWARM_BUSY_SECONDS` says something else.
+const BUSY_SECONDS: u64 = 20;
 
 const UPDATE: i32 = 2;
 
@@ -81,9 +82,10 @@ fn a_worker_under_full_load_misses_no_heartbeat() {
         if count == 4 { Ok(()) } else { Err(format!("{count} tasks\n{}", worker.log())) }
     });
 
+    let busy = Duration::from_secs(number("SWARM_BUSY_SECONDS").unwrap_or(BUSY_SECONDS));
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut watch = runtime.block_on(watch_nodes(manager));
-    let changes = runtime.block_on(async { timeout(BUSY, next_state(&mut watch)).await });
+    let changes = runtime.block_on(async { timeout(busy, next_state(&mut watch)).await });
     assert!(changes.is_err(), "{changes:?}\n{}", worker.log());
     assert_eq!(worker.tasks().len(), 4, "busy to the end");
     let nodes = nodes(manager).expect("it answers");

@@ -20,9 +20,9 @@ use tokio::{
 use tonic::Streaming;
 
 use crate::{
-    daemon::{Daemon, Place, eventually},
+    daemon::{Daemon, Place},
     strangers::founder,
-    swarm::{self, Swarm},
+    swarm::{self, Swarm, persist},
 };
 
 const CREATE: i32 = 1;
@@ -103,8 +103,7 @@ async fn the_watches_of_a_manager_end_when_it_is_demoted() {
         watches.push((watch(&going).await, watch(&staying).await, (going, staying)));
     }
     let manager = &swarm.managers[0];
-    let line = format!("node demote {}", goes.node_id());
-    eventually(&line, || manager.try_swarmctl(&line));
+    persist(manager, &format!("node demote {}", goes.node_id()));
     for (going, ..) in &mut watches {
         let end = next(going).await;
         assert!(!matches!(end, Ok(Some(_))), "{end:?}");

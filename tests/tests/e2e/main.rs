@@ -9,6 +9,7 @@ mod cutoff;
 mod daemon;
 mod dev;
 mod disks;
+mod doubt;
 #[cfg(feature = "engine")]
 mod engine;
 mod flags;

@@ -7,7 +7,7 @@ use protocol::wire::NodeRole;
 
 use crate::{
     daemon::{Daemon, Place, eventually},
-    swarm::{self, Swarm},
+    swarm::{self, Swarm, persist},
     writer::Writer,
 };
 
@@ -24,15 +24,6 @@ fn await_demotion(daemon: &Daemon) {
         }
     });
     kill(Pid::from_raw(daemon.pid()), None).expect("its process lives on");
-}
-
-/// Asks a manager until it does it: what a command needs may take a moment. A node that is not found was
-/// removed by a try of which nobody could tell.
-fn persist(manager: &Daemon, line: &str) {
-    eventually(line, || match manager.try_swarmctl(line) {
-        Err(said) if line.starts_with("node rm") && said.contains("not found") => Ok(String::new()),
-        tried => tried,
-    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use protocol::wire::NodeRole;
 use crate::{
     daemon::{Daemon, Place, eventually},
     fleet::{attentive, await_exactly, await_nodes, cut_power, lasting, processes, processes_on},
-    swarm::{self, Swarm},
+    swarm::{self, Swarm, persist},
 };
 
 /// Waits until a node is a worker, and nothing is left of the manager that it was.
@@ -60,8 +60,7 @@ fn nodes_change_their_roles_and_leave_while_services_run() {
     assert!(swarm.managers[1].state().join("raft").exists());
 
     let second = &swarm.managers[1];
-    // It is refused while another has not been heard for a second: that one might be needed.
-    eventually("a demotion", || second.try_swarmctl("node demote m1"));
+    persist(second, "node demote m1");
     let demoted = swarm.managers.remove(0);
     await_demotion(&demoted);
     swarm.await_reachable(2);

@@ -5,13 +5,14 @@ use std::{
     fs,
     io::{Read, Write},
     net::{Shutdown, TcpStream},
+    sync::Arc,
 };
 
 use actors::{ca::logic::NODE_EXPIRY_MIN, environment::Clock};
 use node::{
     clock::SystemClock,
-    identity::{Authority, Identity, KeyFile, certificate_expiry},
-    joining::{self, Invitation},
+    identity::{Authority, Identity, Issuer, KeyFile, certificate_expiry},
+    joining::{self, Invitation, RemoteAuthority},
     remote::described,
 };
 use prost_types::Timestamp;
@@ -109,6 +110,22 @@ fn a_clock_that_is_an_hour_off() {
     assert_eq!(count(&manager), 1, "nothing was asked for");
     join(60).expect("that is harmless");
     assert_eq!(count(&manager), 2);
+
+    // One that has joined, and whose clock is set wrong afterwards.
+    let folder = tempfile::tempdir().expect("a folder");
+    runtime.block_on(joining::join(folder.path(), &invitation, &SystemClock)).expect("it joins");
+    let joined = Identity::existing(folder.path(), &SystemClock.now()).expect("whole");
+    let credentials = joined.expect("it is there").credentials().expect("credentials");
+    let address = invitation.address.clone();
+    let authority = RemoteAuthority::new(
+        Arc::new(move || vec![address.clone()]),
+        credentials.client_config().expect("a configuration"),
+        Arc::new(Off { seconds: HOUR }),
+    );
+    let refused = runtime.block_on(authority.issue("no request".to_owned()));
+    let error = refused.expect_err("that is no request");
+    let clock = "minutes ahead of the manager's: set it right and try again: ";
+    assert!(error.contains(clock) && error.contains("InvalidArgument"), "{error}");
 }
 
 #[test]

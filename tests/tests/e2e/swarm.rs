@@ -98,6 +98,17 @@ pub(crate) fn nodes(manager: &Daemon) -> Result<Vec<Value>, String> {
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
+/// Asks a manager to demote or remove a node until it does: other managers may not be heard for a moment,
+/// and might be needed. What is so already was done by a try of which nobody could tell.
+#[track_caller]
+pub(crate) fn persist(manager: &Daemon, line: &str) {
+    const DONE: [&str; 2] = ["not found", "is already a worker"];
+    eventually(line, || match manager.try_swarmctl(line) {
+        Err(said) if !DONE.iter().any(|done| said.contains(done)) => Err(said),
+        Ok(_) | Err(_) => Ok(()),
+    });
+}
+
 /// Whether a manager knows a node of this name.
 pub(crate) fn knows(manager: &Daemon, hostname: &str) -> bool {
     let nodes = eventually("a list of nodes", || nodes(manager));

@@ -13,8 +13,8 @@ pub(super) enum Input {
     Begin,
     /// What the machine offers; none when it cannot tell.
     Described(Option<Box<wire::NodeDescription>>),
-    /// The manager knows this node by a certificate that it has replaced.
-    Outdated,
+    /// The manager knows this node by a certificate that it has replaced; and what the machine offers now.
+    Outdated(Option<Box<wire::NodeDescription>>),
     /// The manager sent a session message. The first one means that the node is registered; every
     /// one carries the session's id.
     Received(String),
@@ -29,7 +29,7 @@ pub(super) enum Input {
 pub(super) enum Effect {
     /// Asks what the machine offers; `Input::Described` follows.
     Describe,
-    /// Asks again after the polling period, or once the node's certificate has another issuer.
+    /// Asks again after the polling period, or once the node has another certificate.
     DescribeLater,
     /// Chooses a manager and registers there.
     Open(Box<wire::SessionRequest>),
@@ -43,6 +43,8 @@ pub(super) enum Effect {
     Apply(wire::AssignmentsMessage),
     /// Drops everything that belongs to the session.
     Close,
+    /// The same, through no fault of the manager's.
+    LetGo,
     /// Begins again after a time drawn below this bound.
     BeginAfter(Duration),
 }
@@ -91,11 +93,7 @@ impl Sessions {
             }
             (Input::Described(description), Phase::Describing) => self.open(description),
             (Input::Described(description), Phase::Registered) => self.described(description),
-            (Input::Outdated, Phase::Registered) => {
-                let mut effects = vec![Effect::Close];
-                effects.extend(self.open(self.description.clone()));
-                effects
-            }
+            (Input::Outdated(description), Phase::Registered) => self.reopen(description),
             (Input::Received(id), Phase::Opening) => self.registered(id),
             (Input::Assigned(message), Phase::Registered) => self.assigned(message),
             (Input::Failed, Phase::Opening | Phase::Registered) => {
@@ -107,7 +105,7 @@ impl Sessions {
             (
                 Input::Begin
                 | Input::Described(_)
-                | Input::Outdated
+                | Input::Outdated(_)
                 | Input::Received(_)
                 | Input::Assigned(_)
                 | Input::Failed,
@@ -142,7 +140,12 @@ impl Sessions {
         if description.is_none() || description == self.description {
             return vec![Effect::DescribeLater];
         }
-        let mut effects = vec![Effect::Close];
+        self.reopen(description)
+    }
+
+    fn reopen(&mut self, description: Option<Box<wire::NodeDescription>>) -> Vec<Effect> {
+        let description = description.or_else(|| self.description.clone());
+        let mut effects = vec![Effect::LetGo];
         effects.extend(self.open(description));
         effects
     }

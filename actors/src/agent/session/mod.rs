@@ -185,6 +185,10 @@ impl Session {
             }
             Effect::Apply(message) => self.apply(message, ctx),
             Effect::Close => self.close(ctx),
+            Effect::LetGo => {
+                self.opened().manager.let_go();
+                self.close(ctx);
+            }
             Effect::BeginAfter(bound) => {
                 let wait = sleep(self.random.gen_range(Duration::ZERO..bound));
                 self.preparing = Some(Work::begin(ctx, wait, |session: &mut Self, (), ctx| {
@@ -217,7 +221,7 @@ impl Session {
 
     fn described(&mut self, found: Option<Box<wire::NodeDescription>>, ctx: &mut Context<Self>) {
         let is_outdated = self.open.as_ref().is_some_and(|open| open.manager.is_outdated());
-        let input = if is_outdated { Input::Outdated } else { Input::Described(found) };
+        let input = if is_outdated { Input::Outdated(found) } else { Input::Described(found) };
         self.step(input, ctx);
     }
 

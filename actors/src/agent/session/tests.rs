@@ -58,11 +58,17 @@ fn a_session_is_described_opened_and_then_kept_alive() {
 
 #[test]
 fn a_manager_that_knows_an_older_certificate_is_called_anew_in_the_same_session() {
-    let mut sessions = registered();
-    assert_eq!(sessions.step(Input::Outdated), [Effect::Close, request(Some("one"), "s1")]);
-    assert_eq!(sessions.step(Input::Outdated), [], "it is on its way");
-    let register = Effect::Register("s1".to_owned());
-    assert_eq!(sessions.step(received("s1")).first(), Some(&register));
+    // A root that is exchanged changes the description as well.
+    for (found, told) in [(None, "one"), (Some(described("two")), "two")] {
+        let mut sessions = registered();
+        let reopened = sessions.step(Input::Outdated(found.clone()));
+        assert_eq!(reopened, [Effect::LetGo, request(Some(told), "s1")]);
+        assert_eq!(sessions.step(Input::Outdated(found)), [], "it is on its way");
+        let register = Effect::Register("s1".to_owned());
+        assert_eq!(sessions.step(received("s1")).first(), Some(&register));
+        let same = sessions.step(Input::Described(Some(described(told))));
+        assert_eq!(same, [Effect::DescribeLater], "nothing is left to tell");
+    }
 }
 
 #[test]
@@ -111,7 +117,7 @@ fn waits_grow_up_to_eight_seconds_and_a_registration_forgets_them() {
 fn a_changed_machine_gets_a_new_session_at_once_with_the_same_id() {
     let mut sessions = registered();
     let found = sessions.step(Input::Described(Some(described("two"))));
-    assert_eq!(found, [Effect::Close, request(Some("two"), "s1")]);
+    assert_eq!(found, [Effect::LetGo, request(Some("two"), "s1")]);
 }
 
 #[test]

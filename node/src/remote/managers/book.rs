@@ -109,15 +109,22 @@ impl Book {
 pub(super) struct Attempt {
     book: Book,
     remote: Remote,
+    /// It ends through no fault of the manager's.
+    is_let_go: AtomicBool,
 }
 
 impl Attempt {
     pub(super) fn new(book: Book, remote: Remote) -> Self {
-        Self { book, remote }
+        Self { book, remote, is_let_go: AtomicBool::new(false) }
     }
 
     pub(super) fn address(&self) -> &str {
         &self.remote.addr
+    }
+
+    /// That it is over will not count against the manager: it is this node that begins anew.
+    pub(super) fn let_go(&self) {
+        self.is_let_go.store(true, Ordering::Relaxed);
     }
 
     /// The manager has registered this node. A seed is worth writing down now: no manager may ever name
@@ -130,7 +137,9 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.book.note(&self.remote, Outcome::Failure);
+        if !self.is_let_go.load(Ordering::Relaxed) {
+            self.book.note(&self.remote, Outcome::Failure);
+        }
     }
 }
 
@@ -269,5 +278,7 @@ mod tests {
         drop(attempt);
         expected.note(&seed(), Outcome::Failure);
         assert_eq!(**book.0.remotes.load(), expected);
+        Attempt::new(book.clone(), seed()).let_go();
+        assert_eq!(**book.0.remotes.load(), expected, "it was well");
     }
 }

@@ -92,6 +92,10 @@ impl Manager for RemoteManager {
         self.shown.iter().any(Shown::is_outdated)
     }
 
+    fn let_go(&self) {
+        self.attempt.let_go();
+    }
+
     fn session(&self, request: SessionRequest) -> Messages<SessionMessage> {
         let (mut client, attempt) = (self.streams.clone(), self.attempt.clone());
         let mut is_first = true;

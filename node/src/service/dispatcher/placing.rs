@@ -1,6 +1,9 @@
 //! Where a node finds the managers that it is told of.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use protocol::{
     address::Address,
@@ -43,8 +46,15 @@ impl Places {
         if node_id == self.own.as_str() {
             return here.map(|here| address.seen_from(here).to_string());
         }
-        self.directory.address_of(node_id)
+        let found = self.directory.address_of(node_id)?;
+        // To others, that would be their own machine.
+        let is_at_home = here.is_some_and(|here| here.is_loopback());
+        (is_at_home || !is_loopback(&found)).then_some(found)
     }
+}
+
+fn is_loopback(address: &str) -> bool {
+    SocketAddr::from_str(address).is_ok_and(|address| address.ip().to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -67,15 +77,21 @@ mod tests {
             member(3, "[::]:7"),
             member(4, "0.0.0.0:4242"),
             member(5, ""),
+            member(6, "0.0.0.0:6"),
         ];
         standing.name(members.to_vec());
         let directory = Directory::new(standing);
         directory.see(3, IpAddr::from([10, 0, 0, 3]));
+        directory.see(6, IpAddr::from([127, 0, 0, 1]));
         let places = Places::new("m1".into(), directory);
         let (reached, third) = (IpAddr::from([10, 0, 0, 1]), ("m3", "10.0.0.3:7"));
         for (here, expected) in [
             (Some(reached), vec![("m1", "10.0.0.1:4242"), ("m2", "host:1"), third]),
             (None, vec![("m2", "host:1"), third]),
+            (
+                Some(IpAddr::from([127, 0, 0, 1])),
+                vec![("m1", "127.0.0.1:4242"), ("m2", "host:1"), third, ("m6", "127.0.0.1:6")],
+            ),
         ] {
             let peer = |member: &Founder| {
                 let Founder { raft_id: _, node_id, address } = member.clone();

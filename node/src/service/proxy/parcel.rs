@@ -17,7 +17,8 @@ use super::super::{OPEN_BYTES_MAX, REQUEST_BYTES_MAX, status::no_room};
 /// How long a message may take to come in: the largest at 400 KiB a second.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// What messages may hold of memory together: sixty-four of the largest. Strangers have less, and
+/// What messages may hold of memory together: sixty-four of the largest, of nodes, and as much of those
+/// that call through the socket. Strangers have less, and
 /// of their own: they fill no place of a node, and there is room for two hundred of their largest.
 const NODES_BYTES_MAX: usize = 256 << 20;
 const STRANGERS_BYTES_MAX: usize = 16 << 20;
@@ -38,7 +39,9 @@ pub(super) struct Parcel {
 /// Room for messages, in bytes. Clones are the same room.
 #[derive(Clone)]
 pub(super) struct Room {
-    /// For those who have shown a certificate, or call through the socket.
+    /// For those who call through the socket: nobody else keeps them from it.
+    pub(super) own: Arc<Semaphore>,
+    /// For those who have shown a certificate.
     pub(super) nodes: Arc<Semaphore>,
     /// For those who have not.
     pub(super) strangers: Arc<Semaphore>,
@@ -47,7 +50,8 @@ pub(super) struct Room {
 impl Default for Room {
     fn default() -> Self {
         let room = |bytes| Arc::new(Semaphore::new(bytes));
-        Self { nodes: room(NODES_BYTES_MAX), strangers: room(STRANGERS_BYTES_MAX) }
+        let (own, nodes) = (room(NODES_BYTES_MAX), room(NODES_BYTES_MAX));
+        Self { own, nodes, strangers: room(STRANGERS_BYTES_MAX) }
     }
 }
 

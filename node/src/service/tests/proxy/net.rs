@@ -163,6 +163,11 @@ impl Leader {
                 Status::resource_exhausted(text).into_http()
             }
             "refuse the peer" => denied(&Denied::Peer(demoted())).into_http(),
+            "refuse the caller" => {
+                let caller = Unfit::Demoted(NodeId::from("m3"));
+                denied(&Denied::Peer(caller)).into_http()
+            }
+            "refuse the ended" => denied(&Denied::Expired(NodeId::from("m1"))).into_http(),
             "refuse the forwarder" => denied(&Denied::Forwarder(demoted())).into_http(),
             "fail" => return Err(h2::Reason::INTERNAL_ERROR.into()),
             "hang" => std::future::pending().await,
