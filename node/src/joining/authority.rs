@@ -65,7 +65,8 @@ async fn signed(address: &str, channel: Channel, wanted: &Wanted) -> Result<Byte
         Error::refused(address, &status).with(skew)
     };
     let asked = asked.map_err(silent)?.map_err(refused)?;
-    if let Some(skew) = Skew::of(asked.metadata(), &wanted.now) {
+    let skew = Skew::of(asked.metadata(), &wanted.now);
+    if let Some(skew) = skew {
         tracing::warn!(%skew, "this machine's clock is off");
     }
     let node_id = asked.into_inner().node_id;
@@ -81,7 +82,7 @@ async fn signed(address: &str, channel: Channel, wanted: &Wanted) -> Result<Byte
                     (State::Issued | State::Rotate, Some(issued)) => return Ok(issued.certificate),
                     (State::Failed, Some(_)) => {
                         let address = address.to_owned();
-                        return Err(Error::Refused { address, answer: status.err });
+                        return Err(Error::Refused { address, answer: status.err }.with(skew));
                     }
                     // Another request of this node came in between, or it is not decided.
                     (State::Issued | State::Rotate | State::Failed, None)

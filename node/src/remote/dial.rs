@@ -161,16 +161,15 @@ async fn begin(address: &str, name: Name, tls: Arc<ClientConfig>) -> Result<Conn
 /// When the other end's certificate is valid, if that is what a handshake has failed for.
 fn out_of_time(error: &io::Error) -> Option<String> {
     let minutes = |from: UnixTime, to: UnixTime| to.as_secs().saturating_sub(from.as_secs()) / 60;
-    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
-            time,
-            not_before,
-        }) => Some(format!("begins in {} minutes", minutes(*time, *not_before))),
-        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { time, not_after }) => {
-            Some(format!("ended {} minutes ago", minutes(*not_after, *time)))
-        }
-        _ => None,
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::InvalidCertificate(wrong) = error else { return None };
+    if let CertificateError::NotValidYetContext { time, not_before } = wrong {
+        return Some(format!("begins in {} minutes", minutes(*time, *not_before)));
     }
+    if let CertificateError::ExpiredContext { time, not_after } = wrong {
+        return Some(format!("ended {} minutes ago", minutes(*not_after, *time)));
+    }
+    None
 }
 
 /// Reaches a machine, whose end the kernel watches from then on.
