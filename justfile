@@ -37,6 +37,10 @@ sim-record:
 dev:
     cargo run --release --bin swarmd -- dev
 
+# A worker has more to do than it can, and misses no heartbeat: five minutes.
+busy seconds='300':
+    SWARM_BUSY_SECONDS={{seconds}} cargo test -p tests --test e2e full_load -- --nocapture
+
 # Services change while everything is killed: 240 rounds take more than an hour.
 churn rounds='4':
     SWARM_CHURN_ROUNDS={{rounds}} cargo test -p tests --test e2e whatever_is_killed -- --nocapture

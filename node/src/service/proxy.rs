@@ -27,8 +27,8 @@ use super::{
         Access, Arrival, COMMON_NAME, FORWARDED, ORGANIZATION, REDIRECT, REMOTE_ADDRESS, UNIT,
     },
     status::{
-        cut_off, declined, disowned, is_declined, is_disowned, is_joining, lost_quorum,
-        passed_on_twice, replaced, stopping, unreached,
+        cut_off, declined, disowned, is_declined, is_disowned, lost_quorum, passed_on_twice,
+        replaced, stopping, unreached,
     },
 };
 use crate::remote::{Directory, Line, Lines, Shown, described};
@@ -249,9 +249,7 @@ impl Proxy {
         };
         match answered {
             Ok(response) => match Status::from_header_map(response.headers()) {
-                Some(status) if is_declined(&status) || is_joining(&status) => {
-                    Attempt::Declined(status)
-                }
+                Some(status) if is_declined(&status) => Attempt::Declined(status),
                 Some(status) if self.is_disowned(&status, arrival) => {
                     Attempt::Answered(disowned(status.message()).into_http())
                 }

@@ -138,17 +138,10 @@ pub(super) fn is_declined(status: &Status) -> bool {
         || code == Code::ResourceExhausted && text.starts_with(PASSED_ON_TWICE)
 }
 
-/// Whether whoever is where the leader was knows nothing of it: a manager that has lost its log joins anew
-/// there, and answers nothing else meanwhile.
-pub(super) fn is_joining(status: &Status) -> bool {
-    status.code() == Code::Unimplemented && status.message().is_empty()
-}
-
 /// The outcome of a call that was declined until nobody waits any longer. That managers take each other
-/// for the leader, or one that has lost its log, is no fault of the caller, and nothing was done.
+/// for the leader is no fault of the caller, and nothing was done.
 pub(super) fn declined(status: Status) -> Status {
-    let is_leaderless = status.code() == Code::ResourceExhausted || is_joining(&status);
-    if is_leaderless { lost_quorum() } else { status }
+    if status.code() == Code::ResourceExhausted { lost_quorum() } else { status }
 }
 
 /// Whether the leader refuses the manager `own` that has passed on a call, and not its caller; of what came

@@ -9,7 +9,6 @@ mod etcd;
 mod group;
 
 use std::{
-    cell::Cell,
     fs,
     path::Path,
     time::{Duration, Instant},
@@ -32,9 +31,6 @@ const CLIENTS: [usize; 2] = [1, 64];
 /// How often a leader is killed, and how often one is stopped, which nobody's machine can see.
 const KILLS: usize = 100;
 const STOPS: usize = 20;
-
-/// How long writers write before that.
-const WRITTEN_BEFORE: Duration = Duration::from_millis(100);
 
 /// How long a leader believes that a manager is there which it does not hear any more.
 const SEEN_AFTER: Duration = Duration::from_secs(1);
@@ -133,8 +129,8 @@ async fn etcd_writes(folder: &Path, clients: usize, round: usize) -> Option<f64>
 }
 
 /// How long nobody can write once the leader is gone: killed, so that its machine refuses whoever
-/// calls it, and stopped, so that nobody hears of it. One client writes through each other manager all the
-/// while.
+/// calls it, and stopped, so that nobody hears of it.
+#[expect(clippy::print_stdout, reason = "it prints what it measured")]
 async fn fail_over(mut group: Group) {
     let (mut killed, mut stopped) = (Vec::new(), Vec::new());
     for round in 0..KILLS + STOPS {
@@ -145,25 +141,13 @@ async fn fail_over(mut group: Group) {
                 others.push(manager.client().await);
             }
         }
-        let lost_at = Cell::new(None);
-        let writers = others.into_iter().enumerate();
-        let writers = writers.map(|(number, client)| {
-            let prefix = format!("f{round}-{number}");
-            write_until_accepted(client, prefix, &lost_at)
-        });
-        let ends = async {
-            sleep(WRITTEN_BEFORE).await;
-            lost_at.set(Some(now()));
-            if round < KILLS {
-                group.0[leader].kill();
-            } else {
-                group.0[leader].signal(Signal::SIGSTOP);
-            }
-        };
-        let (mut accepted, ()) = tokio::join!(join_all(writers), ends);
-        accepted.sort_unstable();
-        let lost_at = lost_at.get().expect("it is gone");
-        let spent = [accepted[0], accepted[accepted.len() - 1]].map(|at| at - lost_at);
+        let began = now();
+        if round < KILLS {
+            group.0[leader].kill();
+        } else {
+            group.0[leader].signal(Signal::SIGSTOP);
+        }
+        let spent = accepted(&mut others, round).await - began;
         if round < KILLS {
             killed.push(spent);
         } else {
@@ -174,37 +158,28 @@ async fn fail_over(mut group: Group) {
         // That it cannot be reached is not seen before a while is over.
         sleep(SEEN_AFTER).await;
     }
-    for (what, all) in [("killed", killed), ("stopped", stopped)] {
-        print_times(&format!("leader {what} {} times: a write", all.len()), &all, 0);
-        print_times("    the same, until everybody could write", &all, 1);
+    for (what, mut all) in [("killed", killed), ("stopped", stopped)] {
+        all.sort_unstable();
+        let (middle, last) = (all[all.len() / 2], all[all.len() - 1]);
+        println!(
+            "leader {what} {} times: a write after {middle:.1?} (median), {last:.1?} (most)",
+            all.len()
+        );
     }
 }
 
-/// Writes one thing after the other, until one is accepted that was begun after the leader was lost; returns
-/// when. A write that is on its way just then may hold its client up.
-async fn write_until_accepted(
-    mut client: ControlClient<Channel>,
-    prefix: String,
-    lost_at: &Cell<Option<Instant>>,
-) -> Instant {
-    for number in 0_usize.. {
-        let began = now();
-        let created = client.create_service(service(format!("{prefix}-{number}"))).await;
-        match (created, lost_at.get()) {
-            (Ok(_), Some(lost_at)) if began > lost_at => return now(),
-            (Ok(_), _) => {}
-            (Err(_), _) => sleep(Duration::from_millis(1)).await,
+/// Writes at each of the others in turn until one accepts it; returns when.
+async fn accepted(others: &mut [ControlClient<Channel>], round: usize) -> Instant {
+    for attempt in 0_usize.. {
+        let count = others.len();
+        let client = &mut others[attempt % count];
+        let created = client.create_service(service(format!("f{round}-{attempt}"))).await;
+        if created.is_ok() {
+            return now();
         }
+        sleep(Duration::from_millis(1)).await;
     }
     unreachable!("nobody counts that far")
-}
-
-#[expect(clippy::print_stdout, reason = "it prints what it measured")]
-fn print_times(what: &str, all: &[[Duration; 2]], which: usize) {
-    let mut all: Vec<_> = all.iter().map(|times| times[which]).collect();
-    all.sort_unstable();
-    let (middle, last) = (all[all.len() / 2], all[all.len() - 1]);
-    println!("{what} after {middle:.1?} (median), {last:.1?} (most)");
 }
 
 fn cpu_seconds(pid: u32) -> f64 {

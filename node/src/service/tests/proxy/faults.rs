@@ -158,7 +158,7 @@ async fn a_leader_that_was_started_again_is_found_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_leader_never_got_is_sent_again() {
-    for what in ["refuse", "decline", "decline twice", "join"] {
+    for what in ["refuse", "decline", "decline twice"] {
         let mut world = World::new();
         let client = world.client(Some(manager())).await;
         world.leader.refusals.store(3, Ordering::Relaxed);
@@ -166,6 +166,16 @@ async fn what_a_leader_never_got_is_sent_again() {
         assert_eq!(answer.bytes, framed(b"message"), "{what}");
         assert_eq!(world.times_asked(), 4, "{what}");
     }
+}
+
+/// Its clients take that for what this version does not offer.
+#[tokio::test(start_paused = true)]
+async fn what_a_leader_does_not_know_is_answered_as_it_is() {
+    let mut world = World::new();
+    let client = world.client(Some(manager())).await;
+    let status = call(&client, message(WRITE, "unknown")).await.status();
+    check(&status, Code::Unimplemented, "");
+    assert_eq!(world.times_asked(), 1);
 }
 
 /// It has been demoted, or removed, and does not know it yet: its callers have done nothing wrong.
@@ -341,7 +351,6 @@ async fn whoever_says_too_often_that_it_does_not_lead_is_believed() {
     for (what, text) in [
         ("decline", "raft: failed to process the request: node lost leader status"),
         ("decline twice", NO_LEADER),
-        ("join", NO_LEADER),
     ] {
         let mut world = World::new();
         let client = world.client(Some(manager())).await;

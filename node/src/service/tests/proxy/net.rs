@@ -157,7 +157,7 @@ impl Leader {
                 let text = "raft: failed to process the request: node lost leader status";
                 Status::unavailable(text).into_http()
             }
-            "join" if refuses => Status::unimplemented("").into_http(),
+            "unknown" => Status::unimplemented("").into_http(),
             "decline twice" if refuses => {
                 let text = "more than one redirect to leader from: [control-socket]";
                 Status::resource_exhausted(text).into_http()
