@@ -158,7 +158,10 @@ mod tests {
         assert_eq!(by_id(Ok(Response::new(1))).expect("found"), Some(1));
         let missing = by_id::<u8>(Err(Status::not_found("node n not found")));
         assert_eq!(missing.expect("it is sought by its name"), None);
-        let error = by_id::<u8>(Err(Status::unavailable("no leader"))).expect_err("nobody knows");
-        assert_eq!(error.to_string(), "no leader");
+        for status in [Status::unavailable("no leader"), Status::unknown("the line was cut")] {
+            let text = status.message().to_owned();
+            let error = by_id::<u8>(Err(status)).expect_err("nobody knows");
+            assert_eq!(error.to_string(), text);
+        }
     }
 }

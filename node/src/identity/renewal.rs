@@ -98,6 +98,8 @@ pub struct Renewer {
     again: bool,
     /// What waits for its time; one thing at most.
     next: Option<SpawnHandle>,
+    /// Roots that a manager has named last, and that could not be trusted yet.
+    not_trusted: Option<Bytes>,
 }
 
 /// Why a certificate was not renewed.
@@ -141,6 +143,7 @@ impl Renewer {
                 trying: false,
                 again: false,
                 next: None,
+                not_trusted: None,
             }
         }
     }
@@ -267,6 +270,35 @@ impl Renewer {
         });
     }
 
+    /// Trusts roots, or tries again later: a manager names them only once, and a disk that was full may
+    /// have room then, or the certificate be one for which they stand.
+    fn trust(&mut self, ctx: &mut Context<Self>, root_pem: Bytes) {
+        let trusted = trusted(self.ports.clone(), root_pem.clone()).into_actor(self);
+        // Two at a time could end in either order.
+        ctx.wait(trusted.map(|trusted, renewer, ctx| match trusted {
+            Ok(true) => {
+                renewer.not_trusted = None;
+                tracing::info!("the cluster's roots have changed");
+            }
+            Ok(false) => renewer.not_trusted = None,
+            Err(failure) => {
+                let is_known = renewer.not_trusted.replace(root_pem.clone()).is_some();
+                if !is_known {
+                    tracing::warn!(
+                        error = &failure as &dyn std::error::Error,
+                        "the roots that a manager names are not trusted"
+                    );
+                }
+                ctx.run_later(LOOK_EVERY, move |renewer, ctx| {
+                    // Others may have been named since.
+                    if renewer.not_trusted.as_ref() == Some(&root_pem) {
+                        renewer.trust(ctx, root_pem);
+                    }
+                });
+            }
+        }));
+    }
+
     fn begin(&mut self, ctx: &mut Context<Self>, window: Window) {
         self.due_seconds = renewal_seconds(window, &mut self.random);
         self.ends_seconds = window.not_after_seconds;
@@ -288,16 +320,8 @@ impl Handler<Trust> for Renewer {
     type Result = ();
 
     fn handle(&mut self, Trust { root_pem }: Trust, ctx: &mut Context<Self>) {
-        let trusted = trusted(self.ports.clone(), root_pem).into_actor(self);
-        // Two at a time could end in either order.
-        ctx.wait(trusted.map(|trusted, _, _| match trusted {
-            Ok(true) => tracing::info!("the cluster's roots have changed"),
-            Ok(false) => {}
-            Err(failure) => tracing::warn!(
-                error = &failure as &dyn std::error::Error,
-                "the roots that a manager names are not trusted"
-            ),
-        }));
+        self.not_trusted = None;
+        self.trust(ctx, root_pem);
     }
 }
 

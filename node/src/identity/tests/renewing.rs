@@ -301,6 +301,24 @@ fn roots_that_do_not_stand_behind_its_own_certificate_are_refused() {
     });
 }
 
+/// A manager names them only once.
+#[test]
+fn roots_that_could_not_be_written_are_trusted_once_they_can() {
+    renews(async |node @ Node { world, .. }| {
+        let next = authority();
+        let own = world.read("swarm-root-ca.crt");
+        let bundle = [own.clone(), next.certificate_pem.as_bytes().to_vec()].concat();
+        // Where the new file would be written first.
+        let in_the_way = world.folder.path().join(".new-swarm-root-ca.crt");
+        fs::create_dir(&in_the_way).expect("made");
+        assert_eq!(node.told(&bundle).await, own);
+        sleep(Duration::from_secs(300)).await;
+        fs::remove_dir(&in_the_way).expect("removed");
+        until("the roots", || world.read("swarm-root-ca.crt") == bundle).await;
+        assert!(node.takes(&manager_of(&next)).await);
+    });
+}
+
 #[test]
 fn a_rotation_of_the_root_is_followed_to_its_end() {
     renews(async |node @ Node { world, desk, .. }| {
